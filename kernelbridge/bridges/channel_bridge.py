@@ -1,0 +1,131 @@
+"""A channel bridge: a queue whose arrivals ring an inproc PAIR socket, so that a socket loop can wait for them.
+
+A thread that owns ZMQ sockets waits in `zmq.Poller.poll`, and a queue cannot be polled. So whoever puts something in
+the queue also sends an empty message, a ring, on one end of a PAIR, and the socket loop polls the other end.
+
+Rings coalesce: a ring is sent only when the reader may be asleep, and a reader takes all that is there before it
+sleeps again. No ring is ever lost, because both sides do two things in opposite order:
+
+    putter: put the item, then look whether the reader sleeps
+    reader: say that it sleeps, then look whether there is an item
+
+Whichever comes second sees what the other did; at worst both do, and a spare ring is harmless.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+import threading
+from typing import Generic, TypeVar
+
+import janus
+import zmq
+
+T = TypeVar("T")
+
+_numbers = itertools.count(1)
+
+
+class ChannelBridge(Generic[T]):
+    """A queue that any thread or event loop puts into, and one socket loop takes from.
+
+    Takes the `context` of the PAIR, and `maxsize`: with a bound, a putter waits while the queue is full.
+    """
+
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], maxsize: int = 0) -> None:
+        self._queue: janus.Queue[T] = janus.Queue(maxsize)
+        # Both sides' names, since an implementation of either face must not be looked up on every put.
+        self._put = self._queue.sync_q.put
+        self._get = self._queue.sync_q.get_nowait
+        self._address = f"inproc://kernelbridge-channel-{next(_numbers)}"
+        # Guards the sending end, which any putter may touch, and `_asleep`. The lock is the full fence that a
+        # ZMQ socket wants when it moves from one thread to another.
+        self._ringing = threading.Lock()
+        self._bell = context.socket(zmq.PAIR)
+        self._bell.bind(self._address)
+        self._asleep = False
+        # Owned by the reader's thread from open() to close().
+        self._ear: zmq.Socket[bytes] | None = None
+        self._context = context
+
+    # The putters' side: any thread
+
+    def put(self, item: T) -> bool:
+        """Put `item`, and ring if the reader may be asleep. Waits while a bounded queue is full.
+
+        Returns whether the reader is still there to take it.
+        """
+        try:
+            self._put(item)
+        except janus.SyncQueueShutDown:
+            return False
+        self.ring()
+        return True
+
+    async def aput(self, item: T) -> bool:
+        """Do what `put` does from an event loop, which goes on while a bounded queue is full."""
+        try:
+            await self._queue.async_q.put(item)
+        except janus.AsyncQueueShutDown:
+            return False
+        self.ring()
+        return True
+
+    def ring(self) -> None:
+        """Wake the reader if it may be asleep."""
+        if self._asleep:
+            with self._ringing:
+                # Send first: an interrupt between the two lines then costs a spare ring and not a lost one.
+                if self._asleep and not self._bell.closed:
+                    self._bell.send(b"", zmq.NOBLOCK)
+                    self._asleep = False
+
+    # The reader's side: one thread
+
+    def open(self) -> zmq.Socket[bytes]:
+        """Return the socket to poll, made on the calling thread, which becomes the reader."""
+        self._ear = self._context.socket(zmq.PAIR)
+        self._ear.connect(self._address)
+        return self._ear
+
+    def rest(self) -> bool:
+        """Return whether the reader may sleep: False when there is something to take. Rings come from now on."""
+        with self._ringing:
+            self._asleep = True
+        if self._queue.sync_q.empty():
+            return True
+        self._asleep = False
+        return False
+
+    def answer(self) -> None:
+        """Take the rings that have come."""
+        if self._ear is None:
+            raise RuntimeError("the reader's end is not open")
+        try:
+            while True:
+                self._ear.recv(zmq.NOBLOCK)
+        except zmq.Again:
+            return
+
+    def take(self, limit: int = 256) -> list[T]:
+        """Return what is in the queue, in the order of the puts; at most `limit`, so that sockets get their turn."""
+        items: list[T] = []
+        try:
+            while len(items) < limit:
+                items.append(self._get())
+        except (janus.SyncQueueEmpty, janus.SyncQueueShutDown):
+            return items
+        return items
+
+    def close(self) -> list[T]:
+        """Close both ends and return what nobody took. Called by the reader, at its end; later puts return False."""
+        # Shutting the queue down first, not at once, keeps what is in it and wakes the putters that wait for room.
+        self._queue.shutdown()
+        left = self.take(limit=sys.maxsize)
+        with self._ringing:
+            self._asleep = False
+            self._bell.close(0)
+        if self._ear is not None:
+            self._ear.close(0)
+        return left

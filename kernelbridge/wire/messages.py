@@ -1,0 +1,163 @@
+"""Messages and their headers: who said what, in answer to what, as which number.
+
+A `Message` is what both ends work with; `frames` turns it into what a socket carries. Its content is the plain dict
+that travelled; `contents.structure` gives the typed form.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, Self
+
+import attrs
+
+from kernelbridge.wire.errors import WireError
+from kernelbridge.wire.packing import pack
+
+PROTOCOL_VERSION = "5.5"
+
+Buffer = bytes | bytearray | memoryview
+"""A binary buffer beside the content. Mutable ones are copied when they are sent."""
+
+_FIELDS = ("msg_id", "msg_type", "session", "username", "date", "version")
+_KNOWN = frozenset((*_FIELDS, "subshell_id"))
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+@attrs.frozen(slots=True)
+class Header:
+    """The header of a message ("Message Header" in the messaging specification).
+
+    `date` is ISO 8601 with a time zone. `subshell_id` names the subshell that a Shell request is for (JEP 91). `extra`
+    holds fields that the specification does not know; they survive a round trip.
+    """
+
+    msg_id: str
+    msg_type: str
+    session: str = ""
+    username: str = ""
+    date: str = ""
+    version: str = PROTOCOL_VERSION
+    subshell_id: str | None = None
+    extra: Mapping[str, Any] = _NOTHING
+    _json: bytes | None = attrs.field(default=None, eq=False, repr=False, alias="json")
+
+    @classmethod
+    def from_dict(cls, fields: Any, json: bytes | None = None) -> Self:
+        """Make a header of its JSON form.
+
+        Takes the decoded object and, where it came off the wire, the text that it came as, so that a parent header
+        goes back letter for letter. Raises `WireError` when `fields` is no object, or a field has the wrong type;
+        ``msg_id`` and ``msg_type`` must be there, the rest may be missing (kernels do leave them out).
+        """
+        if not isinstance(fields, dict):
+            raise WireError(f"header is no JSON object but {type(fields).__name__}")
+        for name in _FIELDS:
+            value = fields.get(name, "")
+            if not isinstance(value, str):
+                raise WireError(f"header field {name!r} is no string but {type(value).__name__}")
+        for name in ("msg_id", "msg_type"):
+            if not fields.get(name):
+                raise WireError(f"header without {name}")
+        subshell_id = fields.get("subshell_id")
+        if subshell_id is not None and not isinstance(subshell_id, str):
+            raise WireError(f"header field 'subshell_id' is no string but {type(subshell_id).__name__}")
+        unknown = fields.keys() - _KNOWN
+        return cls(
+            msg_id=fields["msg_id"],
+            msg_type=fields["msg_type"],
+            session=fields.get("session", ""),
+            username=fields.get("username", ""),
+            date=fields.get("date", ""),
+            version=fields.get("version", ""),
+            subshell_id=subshell_id,
+            extra={name: fields[name] for name in unknown} if unknown else _NOTHING,
+            json=json,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        fields: dict[str, Any] = {name: getattr(self, name) for name in _FIELDS}
+        if self.subshell_id is not None:
+            fields["subshell_id"] = self.subshell_id
+        fields.update(self.extra)
+        return fields
+
+    def to_json(self) -> bytes:
+        """Return the JSON text: the one that it came as, where it came off the wire."""
+        text = self._json
+        if text is None:
+            text = pack(self.to_dict())
+            object.__setattr__(self, "_json", text)
+        return text
+
+
+@attrs.define(slots=True)
+class Message:
+    """One message.
+
+    `identities` are the routing frames before the delimiter: the peer's identity on Shell, Control and Stdin, the
+    topic on IOPub. `parent` is the header of the request that this message answers or comes from, if any.
+    """
+
+    header: Header
+    content: dict[str, Any]
+    parent: Header | None = None
+    metadata: dict[str, Any] = attrs.field(factory=dict)
+    buffers: list[Buffer] = attrs.field(factory=list)
+    identities: list[bytes] = attrs.field(factory=list, repr=False)
+
+    @property
+    def msg_type(self) -> str:
+        return self.header.msg_type
+
+    @property
+    def msg_id(self) -> str:
+        return self.header.msg_id
+
+    @property
+    def parent_id(self) -> str | None:
+        """The ``msg_id`` of the request that this message answers or comes from."""
+        return None if self.parent is None else self.parent.msg_id
+
+    @property
+    def seq(self) -> int | None:
+        """The message's place in its kernel's IOPub queue, from 1, where the kernel is kernelbridge's (contract K9)."""
+        own = self.metadata.get("kernelbridge")
+        number = own.get("seq") if isinstance(own, dict) else None
+        return number if isinstance(number, int) else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the dict of dicts that jupyter_client and most Jupyter code work with."""
+        return {
+            "header": self.header.to_dict(),
+            "msg_id": self.msg_id,
+            "msg_type": self.msg_type,
+            "parent_header": {} if self.parent is None else self.parent.to_dict(),
+            "metadata": self.metadata,
+            "content": self.content,
+            "buffers": self.buffers,
+        }
+
+
+class Session:
+    """One end's name on the wire: makes the headers of all that it sends. Any thread may call it.
+
+    Takes `now`, which returns the date of a header (ISO 8601), the `session_id` (a random one by default; the
+    specification wants a new one for each process), and the `username`.
+    """
+
+    def __init__(self, now: Callable[[], str], session_id: str | None = None, username: str = "") -> None:
+        self.session_id = session_id or os.urandom(16).hex()
+        self.username = username
+        self._now = now
+        # next() on a count is atomic, so ids stay unique without a lock.
+        self._numbers = itertools.count(1)
+
+    def header(self, msg_type: str, subshell_id: str | None = None) -> Header:
+        """Return a new header with an id of its own."""
+        msg_id = f"{self.session_id}_{next(self._numbers)}"
+        return Header(msg_id, msg_type, self.session_id, self.username, self._now(), PROTOCOL_VERSION, subshell_id)

@@ -1,0 +1,68 @@
+"""Signatures: HMAC over the four JSON frames of a message, and a guard against messages that were sent before.
+
+See "The Wire Protocol" in the messaging specification: the signature is the hexadecimal HMAC of header, parent
+header, metadata and content, in this order. Buffers are not signed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections import deque
+from collections.abc import Iterable
+
+from kernelbridge.wire.errors import WireError
+
+
+class Signer:
+    """Signs and verifies with one key.
+
+    Takes the `key` (bytes) and the `scheme` (``"hmac-"`` and the name of a hash of `hashlib`) of a connection file. An
+    empty key means that nothing is signed and everything verifies. Raises `WireError` for an unknown scheme.
+    """
+
+    def __init__(self, key: bytes, scheme: str = "hmac-sha256") -> None:
+        name = scheme.removeprefix("hmac-")
+        if name == scheme or name not in hashlib.algorithms_available:
+            raise WireError(f"unknown signature scheme {scheme!r}: expected hmac- and the name of a hash")
+        # The key is hashed in once; each signature starts from a copy.
+        self._keyed = hmac.new(key, digestmod=name) if key else None
+
+    @property
+    def enabled(self) -> bool:
+        """Whether there is a key."""
+        return self._keyed is not None
+
+    def sign(self, parts: Iterable[bytes]) -> bytes:
+        """Return the signature of the joined `parts`: hexadecimal, or empty without a key."""
+        if self._keyed is None:
+            return b""
+        digest = self._keyed.copy()
+        digest.update(b"".join(parts))
+        return digest.hexdigest().encode()
+
+    def verify(self, signature: bytes, parts: Iterable[bytes]) -> bool:
+        """Return whether `signature` is that of the joined `parts`. Takes the same time wherever they differ."""
+        return self._keyed is None or hmac.compare_digest(self.sign(parts), signature)
+
+
+class ReplayGuard:
+    """Remembers the last `limit` signatures, to refuse a message that somebody recorded and sent again.
+
+    Owned by one channel's thread. Like jupyter_client's digest history it forgets the oldest beyond the limit.
+    """
+
+    def __init__(self, limit: int = 65536) -> None:
+        self._seen: set[bytes] = set()
+        self._order: deque[bytes] = deque()
+        self._limit = limit
+
+    def is_replay(self, signature: bytes) -> bool:
+        """Return whether `signature` was given before, and remember it."""
+        if signature in self._seen:
+            return True
+        self._seen.add(signature)
+        self._order.append(signature)
+        if len(self._order) > self._limit:
+            self._seen.discard(self._order.popleft())
+        return False
