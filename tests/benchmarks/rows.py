@@ -1,0 +1,308 @@
+"""The rows of the table: what is done to each kernel, how often, and what is owed."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from . import ingest
+from .client import Channel, Client, Failed, Gathered, listed
+from .process import KERNELS, Subject
+
+KERNELS_ONLY = ("kernelbridge", "ipykernel", "xeus")
+IDLE_S = 5.0
+
+ECHO = """
+import comm
+echo = comm.create_comm(target_name='benchmark_echo', data={})
+echo.on_msg(lambda message: echo.send(message['content']['data'], buffers=message['buffers']))
+"""
+
+
+class Trial(NamedTuple):
+    """What one trial measured, in the row's unit, and what has to be said about it."""
+
+    samples: list[float]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Limit:
+    """What a row owes: at most (or, where more is better, at least) `factor` times a figure.
+
+    `of` names whose figure: a kernel in the same row, or another row of the same kernel; empty for an absolute limit.
+    """
+
+    factor: float
+    of: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row: `trial` is given a subject and a count and may be run any number of times.
+
+    `counts` are the kernels that are asked for another count. `rounds` limits the rounds of a row that is slow.
+    """
+
+    name: str
+    title: str
+    unit: str
+    better: Literal["less", "more"]
+    count: int
+    trial: Callable[[Subject, int], Trial]
+    reach: tuple[Limit, ...] = ()
+    aim: tuple[Limit, ...] = ()
+    kernels: tuple[str, ...] = KERNELS
+    counts: Mapping[str, int] = field(default_factory=dict)
+    rounds: int = 1000
+
+
+# Latency: one request at a time.
+
+
+def round_trips(client: Client, count: int, request: Callable[[Client], float]) -> Trial:
+    """Times of `count` requests in ms, after some that warm up."""
+    for _ in range(3):
+        request(client)
+    return Trial([request(client) * 1e3 for _ in range(count)])
+
+
+def kernel_info(channel: Channel) -> Callable[[Subject, int], Trial]:
+    """kernel_info_request until its reply and its idle."""
+
+    def once(client: Client) -> float:
+        return client.ask(client.encode("kernel_info_request", {}), "kernel_info_reply", "idle", channel=channel)
+
+    return lambda subject, count: round_trips(subject.client(), count, once)
+
+
+def silent_pass(subject: Subject, count: int) -> Trial:
+    """A silent `pass` until its reply and its idle."""
+    return round_trips(
+        subject.client(), count, lambda client: client.ask(client.execute("pass", silent=True), "execute_reply", "idle")
+    )
+
+
+def one_plus_one(subject: Subject, count: int) -> Trial:
+    """`1+1` until its result, its reply and its idle."""
+    return round_trips(
+        subject.client(),
+        count,
+        lambda client: client.ask(client.execute("1+1"), "execute_result", "execute_reply", "idle"),
+    )
+
+
+@contextmanager
+def echo_comm(subject: Subject) -> Iterator[str]:
+    """The id of a comm that sends back what it is sent.
+
+    The kernel opens it, in a cell: the other way, a registered target, raises a pybind11 error in xeus-python 0.19.
+    """
+    client = subject.client()
+    if subject.name == "floor":
+        yield "floor"
+        return
+    request = client.execute(ECHO)
+    client.send(request)
+    comm_id = ""
+    missing = {"execute_reply", "idle", "comm_open"}
+    for message in client.received():
+        if message.what == "comm_open":
+            comm_id = str(message.content["comm_id"])
+        missing.discard(message.what)
+        if not missing:
+            break
+    else:
+        raise Failed(f"the echoing comm was not opened: no {' and no '.join(sorted(missing))}")
+    yield comm_id
+    client.ask(client.execute("echo.close()"), "execute_reply", "idle")
+
+
+def comm_echo(*buffers: bytes) -> Callable[[Subject, int], Trial]:
+    """One comm message with these buffers, until its echo and its idle."""
+
+    def trial(subject: Subject, count: int) -> Trial:
+        with echo_comm(subject) as comm_id:
+            content: dict[str, object] = {"comm_id": comm_id, "data": {"value": 1}}
+            return round_trips(
+                subject.client(),
+                count,
+                lambda client: client.ask(client.encode("comm_msg", content, buffers), "comm_msg", "idle"),
+            )
+
+    return trial
+
+
+# Throughput: much at once.
+
+
+def rate(count: float, gathered: Gathered) -> Trial:
+    """How many a second, and what was lost."""
+    return Trial([count / gathered.seconds], f"lost {listed(gathered.lost)}" if gathered.lost else "")
+
+
+def comm_pipelined(subject: Subject, count: int) -> Trial:
+    """Comm messages without waiting, until all echoes and the last idle are there, in k/s."""
+    client = subject.client()
+    with echo_comm(subject) as comm_id:
+        content: dict[str, object] = {"comm_id": comm_id, "data": {"value": 1}}
+        requests = [client.encode("comm_msg", content) for _ in range(count)]
+        return rate(count / 1e3, client.gather(requests, {"comm_msg": count, "idle": count}))
+
+
+def burst(subject: Subject, count: int) -> Trial:
+    """kernel_info_requests without waiting, until all replies and all idles are there, in k/s."""
+    client = subject.client()
+    requests = [client.encode("kernel_info_request", {}) for _ in range(count)]
+    return rate(count / 1e3, client.gather(requests, {"kernel_info_reply": count, "idle": count}))
+
+
+def cell(code: str, what: str) -> Callable[[Subject, int], Trial]:
+    """A cell that publishes `what` `count` times, until its idle and all it published are there, in k/s."""
+
+    def trial(subject: Subject, count: int) -> Trial:
+        client = subject.client()
+        request = client.execute(code.format(count=count))
+        gathered = client.gather([request], {what: count, "execute_reply": 1, "idle": 1})
+        return rate(count / 1e3, gathered)
+
+    return trial
+
+
+def large_display(subject: Subject, mebibytes: int) -> Trial:
+    """A cell that displays one long string, until its idle, in MB/s."""
+    client = subject.client()
+    client.ask(client.execute(f"large = {{'text/plain': 'x' * ({mebibytes} << 20)}}"), "execute_reply", "idle")
+    request = client.execute("display(large, raw=True)")
+    gathered = client.gather([request], {"display_data": 1, "execute_reply": 1, "idle": 1})
+    return rate((mebibytes << 20) / 1e6, gathered)
+
+
+# The process.
+
+
+def start(subject: Subject, count: int) -> Trial:
+    """From the start of the process to its first kernel_info_reply, in s."""
+
+    def once() -> float:
+        with subject.fresh() as running:
+            running.client.ask(running.client.encode("kernel_info_request", {}), "kernel_info_reply")
+            return time.perf_counter() - running.spawned
+
+    return Trial([once() for _ in range(count)])
+
+
+def memory(subject: Subject, _: int) -> Trial:
+    """The resident memory of a kernel that has only been started, in MB."""
+    with subject.fresh() as running:
+        running.client.wait_ready()
+        status = Path(f"/proc/{running.process.pid}/status").read_text()
+        return Trial([_status_field(status, "VmRSS") * 1024 / 1e6])
+
+
+def wake_ups(subject: Subject, _: int) -> Trial:
+    """How often the threads of a kernel wake within 5 s in which nobody asks it for anything."""
+
+    def switches(pid: int) -> int:
+        tasks = Path(f"/proc/{pid}/task").glob("*/status")
+        return sum(_status_field(status.read_text(), "voluntary_ctxt_switches") for status in tasks)
+
+    with subject.fresh() as running:
+        running.client.wait_ready()
+        # What a start leaves to be done a moment later is no wake-up of an idle kernel.
+        time.sleep(1.5)
+        before = switches(running.process.pid)
+        time.sleep(IDLE_S)
+        return Trial([switches(running.process.pid) - before])
+
+
+def _status_field(status: str, name: str) -> int:
+    for line in status.splitlines():
+        key, _, value = line.partition(":")
+        if key == name:
+            return int(value.split()[0])
+    raise Failed(f"no {name} in /proc/PID/status")
+
+
+def ingested(face: ingest.Face) -> Callable[[Subject, int], Trial]:
+    """Stream messages from a publisher as fast as it goes, read by the subject's frontend, in k/s."""
+
+    def trial(subject: Subject, count: int) -> Trial:
+        with subject.fresh("floor") as publisher:
+            publisher.client.wait_ready()
+            read = ingest.READERS[face, subject.name](publisher, count)
+        lost = f"lost {count - read.messages} of {count}" if read.messages != count else ""
+        return Trial([(read.messages - 1) / 1e3 / read.seconds], lost)
+
+    return trial
+
+
+def _times(factor: float, of: str) -> tuple[Limit, ...]:
+    return (Limit(factor, of),)
+
+
+def _latency(name: str, title: str, trial: Callable[[Subject, int], Trial], reach: float, aim: Limit) -> Row:
+    return Row(name, title, "ms", "less", 100, trial, _times(reach, "ipykernel"), (aim,))
+
+
+def _published(
+    name: str, title: str, count: int, trial: Callable[[Subject, int], Trial], reach: float, aim: Limit
+) -> Row:
+    return Row(name, title, "k/s", "more", count, trial, _times(reach, "ipykernel"), (aim,), KERNELS_ONLY)
+
+
+def _ingest(name: str, title: str, face: ingest.Face) -> Row:
+    frontends = tuple(kernel for kernel in KERNELS if (face, kernel) in ingest.READERS)
+    reach, aim = _times(4, "ipykernel"), _times(0.5, "floor")
+    return Row(name, title, "k/s", "more", 50_000, ingested(face), reach, aim, frontends, rounds=3)
+
+
+PRINTS = cell("for i in range({count}): print(i)", "stream")
+FLUSHED = cell("for i in range({count}): print(i, flush=True)", "stream")
+DISPLAYS = cell("for i in range({count}): display({{'text/plain': 'x'}}, raw=True)", "display_data")
+
+# The limits are those of the speed table that kernelbridge is held to.
+ROWS = (
+    _latency("shell-info", "kernel_info round trip, Shell", kernel_info("shell"), 0.4, Limit(1.2, "floor")),
+    _latency("control-info", "kernel_info round trip, Control", kernel_info("control"), 0.4, Limit(1.2, "floor")),
+    _latency("pass", "silent `pass`", silent_pass, 0.4, Limit(1, "xeus")),
+    _latency("one-plus-one", "`1+1`", one_plus_one, 0.45, Limit(1, "xeus")),
+    _latency("comm-echo", "comm echo", comm_echo(), 0.45, Limit(1, "xeus")),
+    _latency("comm-64k", "comm echo, 64 KiB buffer", comm_echo(bytes(1 << 16)), 0.45, Limit(1, "xeus")),
+    _published("comm-pipelined", "comm, 5,000 pipelined", 5_000, comm_pipelined, 6, Limit(1, "xeus")),
+    _published("prints", "100,000 prints (lines)", 100_000, PRINTS, 2, Limit(4, "ipykernel")),
+    _published("flushed", "5,000 flushed prints", 5_000, FLUSHED, 3, Limit(1, "xeus")),
+    _published("displays", "2,000 small displays", 2_000, DISPLAYS, 3, Limit(0.7, "xeus")),
+    Row(
+        name="large-display",
+        title="one 64 MiB display",
+        unit="MB/s",
+        better="more",
+        count=64,
+        trial=large_display,
+        reach=_times(1, "ipykernel"),
+        aim=_times(2, "ipykernel"),
+        kernels=KERNELS_ONLY,
+    ),
+    # ipykernel's cost grows with the square of what waits: it is asked for a tenth.
+    Row("burst-2500", "2,500 kernel_info at once", "k/s", "more", 2_500, burst, counts={"ipykernel": 250}),
+    Row(
+        name="burst-10000",
+        title="10,000 kernel_info at once",
+        unit="k/s",
+        better="more",
+        count=10_000,
+        trial=burst,
+        # Linear: what waits does not slow what is served.
+        reach=(Limit(0.5, "floor"), Limit(0.8, "burst-2500")),
+        aim=_times(0.9, "floor"),
+        counts={"ipykernel": 1_000},
+    ),
+    Row("start", "start to first reply", "s", "less", 1, start, _times(0.8, "ipykernel"), _times(1, "xeus")),
+    Row("idle-memory", "idle: resident memory", "MB", "less", 1, memory, (), (Limit(40),), rounds=3),
+    Row("idle-wakes", "idle: wake-ups in 5 s", "", "less", 1, wake_ups, (Limit(0),), (Limit(0),), rounds=1),
+    _ingest("ingest", "frontend ingest, 50,000 messages", "sync"),
+    _ingest("ingest-async", "frontend ingest, 50,000, asyncio", "async"),
+)
