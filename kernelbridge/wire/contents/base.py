@@ -1,0 +1,36 @@
+"""What every message content has in common.
+
+The classes are frozen, since one content is handed to many readers. The dicts inside are those that were given, not
+copies (a display may hold 64 MiB), and are not to be changed either.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, TypeAlias
+
+from attrs import field, frozen
+
+__all__ = ["Content", "MimeBundle", "WireObject"]
+
+MimeBundle: TypeAlias = dict[str, Any]
+"""MIME type -> representation: text for most types, unpacked JSON for application/json and its relatives."""
+
+
+@frozen(kw_only=True)
+class WireObject:
+    """A JSON object with known fields.
+
+    A field whose default is None is optional in the messaging specification: None stands for "absent", a JSON null is
+    taken as None, and None is left out when the object is sent. Every other default is filled in.
+    """
+
+    extra: dict[str, Any] = field(factory=dict)
+    """Fields that the class does not know, as they came; sent again beside the known ones."""
+
+
+@frozen(kw_only=True)
+class Content(WireObject):
+    """The content of one message type."""
+
+    msg_type: ClassVar[str] = ""
+    """Message type in the header; '' for the two contents that any reply can have (ErrorReply, AbortedReply)."""
