@@ -7,6 +7,7 @@ all alike. Only the ratios are worth comparing between machines.
 import argparse
 import json
 import platform
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -103,4 +104,6 @@ def _versions() -> dict[str, str]:
 
 
 if __name__ == "__main__":
+    # By default SIGTERM would leave the kernels behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     sys.exit(main())

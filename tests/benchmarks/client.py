@@ -35,7 +35,7 @@ class Received(NamedTuple):
 
     what: str
     parent_id: str | None
-    frames: list[bytes]
+    frames: Sequence[bytes | memoryview]
 
     @property
     def content(self) -> Json:
@@ -120,7 +120,7 @@ class Client:
         """Send a request; never blocks."""
         self._channels[channel].send_multipart(request.frames)
 
-    def received(self, timeout: float = QUIET_S) -> Iterator[Received]:
+    def received(self, timeout: float = QUIET_S, *, copy: bool = True) -> Iterator[Received]:
         """What arrives on all channels, until nothing has arrived for `timeout` seconds.
 
         Raises:
@@ -131,7 +131,7 @@ class Client:
             left = quiet_since + timeout - time.monotonic()
             ready = self._poller.poll(int(max(0, min(left, 1.0)) * 1000))
             for socket, _ in ready:
-                for message in _drained(socket):
+                for message in _drained(socket, copy):
                     if message.what == "error":
                         raise Failed(f"the cell raised {message.content['ename']}: {message.content['evalue']}")
                     yield message
@@ -161,10 +161,11 @@ class Client:
                 return time.perf_counter() - started
         raise Failed(f"no {' and no '.join(sorted(missing))} for {QUIET_S:.0f} s")
 
-    def gather(self, requests: Sequence[Request], wanted: Mapping[str, int]) -> Gathered:
+    def gather(self, requests: Sequence[Request], wanted: Mapping[str, int], *, copy: bool = True) -> Gathered:
         """Send all requests on Shell without waiting for replies, then read until all that is wanted has come.
 
-        `wanted` gives the number of each kind; a stream message counts as the lines in it.
+        `wanted` gives the number of each kind; a stream message counts as the lines in it. Without `copy`,
+        frames are read where libzmq has them: worse for small messages, half the time of one of 64 MiB.
 
         Raises:
             Failed: the kernel died, sent nothing at all, or took longer than `DEADLINE_S`.
@@ -174,7 +175,7 @@ class Client:
         # All at once: the queues have no limit at this end, and libzmq's own thread reads meanwhile.
         for request in requests:
             self.send(request)
-        for what, _, frames in self.received():
+        for what, _, frames in self.received(copy=copy):
             last = time.perf_counter()
             if what in missing:
                 missing[what] -= str(orjson.loads(frames[3])["text"]).count("\n") if what == "stream" else 1
@@ -231,10 +232,14 @@ def listed(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {what}" for what, count in sorted(counts.items()))
 
 
-def _drained(socket: zmq.Socket[bytes]) -> Iterator[Received]:
+def _drained(socket: zmq.Socket[bytes], copy: bool) -> Iterator[Received]:
     while True:
+        frames: Sequence[bytes | memoryview]
         try:
-            frames = socket.recv_multipart(zmq.NOBLOCK)
+            if copy:
+                frames = socket.recv_multipart(zmq.NOBLOCK)
+            else:
+                frames = [frame.buffer for frame in socket.recv_multipart(zmq.NOBLOCK, copy=False)]
         except zmq.Again:
             return
         body = frames[frames.index(DELIMITER) + 2 :]

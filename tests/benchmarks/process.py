@@ -57,7 +57,6 @@ class Running:
         self.connection_file.touch(mode=0o600)
         self.connection_file.write_text(json.dumps(info))
         argv = command(kernel, self.connection_file)
-        self.client = Client(info, self._check_alive)
         self.spawned = time.perf_counter()
         with self._stderr.open("wb") as stderr:
             self.process = subprocess.Popen(
@@ -67,6 +66,7 @@ class Running:
                 stdout=subprocess.DEVNULL,
                 stderr=stderr,
             )
+        self.client = Client(info, self._check_alive)
 
     def stop(self) -> None:
         """End the process, by shutdown_request where it listens and by force where not, and reap it."""
@@ -106,20 +106,18 @@ class Subject:
         if self._broken:
             raise Failed(self._broken)
         if self._warm is None:
-            running = self._spawn(self.name)
+            self._warm = self._spawn(self.name)
             try:
-                running.client.wait_ready()
+                self._warm.client.wait_ready()
             except Failed as failure:
                 self._broken = str(failure)
-                running.stop()
                 raise
-            self._warm = running
         return self._warm.client
 
     @contextmanager
     def fresh(self, kernel: str | None = None) -> Iterator[Running]:
         """A further process of this kernel (or of another) for one trial alone."""
-        if self._broken:
+        if self._broken and kernel is None:
             raise Failed(self._broken)
         running = self._spawn(kernel or self.name)
         try:

@@ -114,13 +114,11 @@ def as_json(results: Results) -> dict[str, object]:
 
 
 def show(made: Table, lines: Sequence[str]) -> None:
-    """Print the table and the remarks; a pipe gets the whole width."""
-    console = Console()
-    if not console.is_terminal:
-        console.width = 250
+    """Print the table and the remarks, in their whole width whatever the terminal's: a figure cut off is none."""
+    console = Console(width=250)
     console.print(made)
     for line in lines:
-        console.print(f"- {line}", highlight=False, markup=False)
+        console.print(f"- {line}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _cell(result: Result | None) -> str:

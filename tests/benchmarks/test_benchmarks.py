@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from .report import Result, Results, owed, verdict
+from .rows import ROWS, Limit, Row
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -38,3 +41,44 @@ def test_a_bad_option_is_one_line(option: str, value: str) -> None:
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     assert done.stderr.splitlines()[-1].startswith("python -m tests.benchmarks: error: ")
+
+
+ROW = {row.name: row for row in ROWS}
+
+
+def measured(row: Row, **medians: float) -> Results:
+    """Results in which these kernels have these medians in a row."""
+    return {row.name: {kernel: Result([median]) for kernel, median in medians.items()}}
+
+
+@pytest.mark.parametrize(
+    ("name", "ours", "theirs", "expected"),
+    [
+        ("pass", 0.8, 2.0, "met"),
+        ("pass", 0.81, 2.0, "missed"),
+        ("prints", 400, 200, "met"),
+        ("prints", 399, 200, "missed"),
+    ],
+)
+def test_a_limit_is_judged_in_the_direction_of_its_row(name: str, ours: float, theirs: float, expected: str) -> None:
+    """`pass` owes at most 0.4 of ipykernel's time, prints at least twice its rate."""
+    row = ROW[name]
+    assert verdict(measured(row, kernelbridge=ours, ipykernel=theirs), row, row.reach) == expected
+
+
+def test_nothing_is_judged_by_a_figure_that_is_not_there() -> None:
+    """Without the peer, or without ours, there is neither met nor missed."""
+    row = ROW["pass"]
+    assert verdict(measured(row, kernelbridge=0.1), row, row.reach) == ""
+    assert verdict(measured(row, ipykernel=0.1), row, row.reach) == ""
+
+
+def test_an_absolute_limit_and_another_row_can_be_owed() -> None:
+    """Idle memory has a limit in MB; 10,000 at once has to hold against 2,500 at once of the same kernel too."""
+    memory, many, fewer = ROW["idle-memory"], ROW["burst-10000"], ROW["burst-2500"]
+    assert owed(memory, memory.aim) == "<= 40 MB"
+    assert verdict(measured(memory, kernelbridge=40), memory, memory.aim) == "met"
+    assert many.reach == (Limit(0.5, "floor"), Limit(0.8, "burst-2500"))
+    fast = measured(fewer, kernelbridge=10)
+    assert verdict(measured(many, kernelbridge=8, floor=10) | fast, many, many.reach) == "met"
+    assert verdict(measured(many, kernelbridge=7, floor=10) | fast, many, many.reach) == "missed"
