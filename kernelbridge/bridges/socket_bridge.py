@@ -33,6 +33,8 @@ ZERO_COPY_BYTES = 65536
 _READS_IN_A_ROW = 100
 """How many messages are read from one socket before the others, and the channel bridge, get their turn."""
 
+_ROWS_IN_A_DRAIN = 10_000
+
 
 class _Stop:
     """The item that ends the loop. It stands in the queue's order: what was put before it is still delivered."""
@@ -52,7 +54,7 @@ class SocketBridge(Service, Generic[T]):
         self.clock = clock
         self._inbox: ChannelBridge[T | _Stop] = ChannelBridge(context, maxsize)
         # All below is owned by the thread.
-        self._readers: dict[Socket, Callable[[list[Frame]], None]] = {}
+        self._readers: dict[Socket, tuple[Callable[[list[Frame]], None], Callable[[], None] | None]] = {}
         self._poller = zmq.Poller()
         self._stopping = False
 
@@ -90,10 +92,22 @@ class SocketBridge(Service, Generic[T]):
         for socket in self._readers:
             socket.close()
 
-    def adopt(self, socket: Socket, read: Callable[[list[Frame]], None]) -> None:
-        """Own `socket` from now on, and call `read` with the frames of each message that arrives on it."""
-        self._readers[socket] = read
+    def adopt(
+        self, socket: Socket, read: Callable[[list[Frame]], None], after_reads: Callable[[], None] | None = None
+    ) -> None:
+        """Own `socket` from now on, and call `read` with the frames of each message that arrives on it.
+
+        `after_reads` is called when the messages that were read in a row have been: who passes them on can do so with
+        one wake-up for all.
+        """
+        self._readers[socket] = read, after_reads
         self._poller.register(socket, zmq.POLLIN)
+
+    def drain(self, socket: Socket) -> None:
+        """Read what has arrived on `socket`, now and on the thread, up to a bound that no flood gets past."""
+        for _ in range(_ROWS_IN_A_DRAIN):
+            if not self._read(socket):
+                return
 
     # The loop
 
@@ -131,14 +145,20 @@ class SocketBridge(Service, Generic[T]):
         # Rounded up: waking a fraction too early would mean to poll again, and again, until the time has come.
         return None if due is None else max(0, math.ceil((due - self.clock.monotonic()) * 1000))
 
-    def _read(self, socket: Socket) -> None:
-        read = self._readers[socket]
+    def _read(self, socket: Socket) -> bool:
+        """Read a row of messages. Returns whether there may be more."""
+        read, after_reads = self._readers[socket]
+        more = True
         for _ in range(_READS_IN_A_ROW):
             try:
                 frames = receive(socket)
             except zmq.Again:
-                return
+                more = False
+                break
             read(frames)
+        if after_reads is not None:
+            after_reads()
+        return more
 
 
 def receive(socket: Socket) -> list[Frame]:
