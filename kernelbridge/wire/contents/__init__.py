@@ -10,9 +10,9 @@ an unknown message type stays a plain dict.
     conversion.py  structure and unstructure
 """
 
-from .base import Content, MimeBundle, WireObject
-from .conversion import CONTENT_TYPES, reply_type, request_type, structure, unstructure
-from .iopub import (
+from kernelbridge.wire.contents.base import Content, MimeBundle, WireObject
+from kernelbridge.wire.contents.conversion import CONTENT_TYPES, reply_type, request_type, structure, unstructure
+from kernelbridge.wire.contents.iopub import (
     ClearOutput,
     CommClose,
     CommMsg,
@@ -27,7 +27,7 @@ from .iopub import (
     Stream,
     UpdateDisplayData,
 )
-from .replies import (
+from kernelbridge.wire.contents.replies import (
     AbortedReply,
     CommInfo,
     CommInfoReply,
@@ -49,7 +49,7 @@ from .replies import (
     ListSubshellReply,
     ShutdownReply,
 )
-from .requests import (
+from kernelbridge.wire.contents.requests import (
     CommInfoRequest,
     CompleteRequest,
     ConnectRequest,

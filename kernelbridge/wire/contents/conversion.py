@@ -18,10 +18,10 @@ from cattrs import Converter
 from cattrs.fns import identity
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
-from ..errors import ContentError, short_repr
-from . import iopub, replies, requests
-from .base import Content, WireObject
-from .replies import AbortedReply, ErrorReply
+from kernelbridge.wire.contents import iopub, replies, requests
+from kernelbridge.wire.contents.base import Content, WireObject
+from kernelbridge.wire.contents.replies import AbortedReply, ErrorReply
+from kernelbridge.wire.errors import ContentError, short_repr
 
 __all__ = ["CONTENT_TYPES", "reply_type", "request_type", "structure", "unstructure"]
 

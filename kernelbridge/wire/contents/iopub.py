@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 
 from attrs import field, frozen
 
-from .base import Content, MimeBundle
+from kernelbridge.wire.contents.base import Content, MimeBundle
 
 __all__ = [
     "ClearOutput",

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 
 from attrs import field, frozen
 
-from .base import Content, MimeBundle, WireObject
+from kernelbridge.wire.contents.base import Content, MimeBundle, WireObject
 
 __all__ = [
     "AbortedReply",

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 
 from attrs import Factory, field, frozen
 
-from .base import Content
+from kernelbridge.wire.contents.base import Content
 
 __all__ = [
     "CommInfoRequest",
