@@ -82,7 +82,8 @@ def table(rows: Sequence[Row], kernels: Sequence[str], results: Results) -> Tabl
             row.title,
             row.unit,
             *(_cell(results[row.name].get(kernel)) for kernel in kernels),
-            *(_ratio(ours, figure(results, row.name, peer)) for peer in peers),
+            # Of a peer that was asked for another count there is no ratio.
+            *("-" if peer in row.counts else _ratio(ours, figure(results, row.name, peer)) for peer in peers),
             owed(row, row.reach),
             verdict(results, row, row.reach),
             owed(row, row.aim),
