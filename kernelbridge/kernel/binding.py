@@ -1,0 +1,36 @@
+"""Binding a channel's socket, on the thread that owns it."""
+
+from __future__ import annotations
+
+import zmq
+
+from kernelbridge.bridges.socket_bridge import Socket
+from kernelbridge.wire.connection import CHANNELS, Channel, ConnectionInfo
+from kernelbridge.wire.errors import ConnectionFileError
+
+
+def bind_channel(socket: Socket, info: ConnectionInfo, channel: Channel, linger_seconds: float) -> ConnectionInfo:
+    """Bind `socket` for `channel`, and return `info` with the port that it has.
+
+    A port of 0 becomes a free one: for tcp the system's choice; for ipc and inproc, where a port is only a part of a
+    name, the channel's place. Raises `ConnectionFileError` when the endpoint cannot be bound.
+    """
+    socket.linger = int(linger_seconds * 1000)
+    if info.curve_secretkey is not None and info.curve_publickey is not None:
+        socket.curve_secretkey = info.curve_secretkey
+        socket.curve_publickey = info.curve_publickey
+        socket.curve_server = True
+    if ":" in info.ip:
+        socket.ipv6 = True
+    if info.ports[channel] == 0 and info.transport != "tcp":
+        info = info.with_ports({channel: CHANNELS.index(channel) + 1})
+    endpoint = info.endpoint(channel)
+    try:
+        socket.bind(endpoint)
+    except zmq.ZMQError as failure:
+        problem = f"cannot be bound: {endpoint}: {failure.strerror}"
+        raise ConnectionFileError("connection", f"{channel}_port", problem) from None
+    if info.ports[channel] == 0:
+        bound = socket.getsockopt_string(zmq.LAST_ENDPOINT)
+        info = info.with_ports({channel: int(bound.rpartition(":")[2])})
+    return info

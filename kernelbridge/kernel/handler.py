@@ -1,0 +1,82 @@
+"""What a language implements to be a kernel.
+
+A handler's methods are called one at a time, in the order of the requests, on the execution thread: the one that called
+`Kernel.serve`. Each may be a plain method or an ``async def``; the loop that awaits it goes on between requests, so
+tasks that it started live on. What a method shows while it runs goes through `self.kernel`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Sequence
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
+
+from kernelbridge.wire.contents import (
+    CompleteReply,
+    CompleteRequest,
+    ErrorReply,
+    ExecuteReply,
+    ExecuteRequest,
+    HelpLink,
+    HistoryReply,
+    HistoryRequest,
+    InspectReply,
+    InspectRequest,
+    IsCompleteReply,
+    IsCompleteRequest,
+    LanguageInfo,
+)
+
+if TYPE_CHECKING:
+    from kernelbridge.kernel.kernel import Kernel
+
+R = TypeVar("R")
+Answer: TypeAlias = R | ErrorReply | Awaitable[R | ErrorReply]
+"""A reply, an error reply, or something to await for one of them."""
+
+
+class Handler(ABC):
+    """A language. Only `execute` must be written.
+
+    An exception that a method raises becomes an error reply; for `execute` it is also shown as the cell's error. A
+    method that returns an `ErrorReply` has shown the error itself.
+    """
+
+    implementation: str = "kernelbridge"
+    implementation_version: str = ""
+    language_info: LanguageInfo
+    banner: str = ""
+    help_links: Sequence[HelpLink] = ()
+    supported_features: Sequence[str] = ()
+
+    kernel: Kernel
+    """The kernel that this handler serves. Set before `start` is called."""
+
+    def start(self) -> None:
+        """Get ready: called once on the execution thread, before the first request."""
+
+    def stop(self, restart: bool) -> None:
+        """Let go: called once on the execution thread, after the last request. `restart`: another will follow."""
+
+    @abstractmethod
+    def execute(self, request: ExecuteRequest, execution_count: int) -> Answer[ExecuteReply] | None:
+        """Run code. None stands for success with nothing more to say.
+
+        The kernel has shown the input, under `execution_count`, and counts up by itself.
+        """
+
+    def complete(self, request: CompleteRequest) -> Answer[CompleteReply]:
+        """Return what can stand at the cursor. By default, nothing."""
+        return CompleteReply(matches=[], cursor_start=request.cursor, cursor_end=request.cursor)
+
+    def inspect(self, request: InspectRequest) -> Answer[InspectReply]:
+        """Return a description of what is at the cursor. By default, none."""
+        return InspectReply(found=False)
+
+    def is_complete(self, request: IsCompleteRequest) -> Answer[IsCompleteReply]:
+        """Return whether code can be run as it is. By default, unknown."""
+        return IsCompleteReply(status="unknown")
+
+    def history(self, request: HistoryRequest) -> Answer[HistoryReply]:
+        """Return what was run before. By default, nothing."""
+        return HistoryReply(history=[])

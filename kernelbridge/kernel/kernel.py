@@ -1,0 +1,331 @@
+"""A kernel: the five channels wired together around a handler, from `start` to `stop`.
+
+frontend            kernel end                                            language
+--------            ----------                                            --------
+Shell     <-------> Shell thread ----- rows of requests ----------------> execution thread:
+                         ^------------ replies -------------------------- Handler
+Control   <-------> Control thread --- interrupt, shutdown -------------->   |
+Stdin     <-------> Stdin thread <---- questions, answers --------------->   | print, display,
+IOPub     <-------- IOPub thread <==== the one queue <======================='  comms, results
+Heartbeat <-------> Heartbeat thread
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import attrs
+import zmq
+
+from kernelbridge.bridges.clock import Clock, SystemClock
+from kernelbridge.bridges.service import Service
+from kernelbridge.bridges.socket_bridge import Context, Socket
+from kernelbridge.kernel.binding import bind_channel
+from kernelbridge.kernel.comms import Comms
+from kernelbridge.kernel.control import Control
+from kernelbridge.kernel.execution import Execution
+from kernelbridge.kernel.handler import Handler
+from kernelbridge.kernel.heartbeat import Heartbeat
+from kernelbridge.kernel.iopub import BACKLOG_BYTES, STREAM_SECONDS, IOPub
+from kernelbridge.kernel.outputs import Outputs
+from kernelbridge.kernel.parents import Parents
+from kernelbridge.kernel.registration import register, unbound
+from kernelbridge.kernel.router import Request, Wire
+from kernelbridge.kernel.shell import Shell
+from kernelbridge.kernel.stdin import Stdin, StdinError
+from kernelbridge.wire.connection import Channel, ConnectionInfo, RegistrationInfo, load_startup_file
+from kernelbridge.wire.contents import (
+    CommInfo,
+    CommInfoReply,
+    CommInfoRequest,
+    Content,
+    InterruptReply,
+    KernelInfoReply,
+    ShutdownReply,
+    ShutdownRequest,
+    unstructure,
+)
+from kernelbridge.wire.frames import Limits
+from kernelbridge.wire.messages import PROTOCOL_VERSION, Buffer, Message, Session
+from kernelbridge.wire.signing import Signer
+
+logger = logging.getLogger("kernelbridge")
+
+LINGER_SECONDS = 0.5
+"""How long what was sent may still leave after a stop, to a peer that reads slowly."""
+
+
+@attrs.frozen
+class Options:
+    """What a kernel may be told beside its connection. Ages in seconds, sizes in bytes."""
+
+    stream_seconds: float = STREAM_SECONDS
+    backlog_bytes: int = BACKLOG_BYTES
+    limits: Limits = attrs.field(factory=Limits)
+
+
+class Kernel:
+    """A kernel for one language.
+
+    Takes the `handler`; the `connection` to bind: the path of a connection file or registration file, or what such a
+    file says (a port of 0 is replaced by a free one); the ZMQ `context`, which must be the frontend's for the inproc
+    transport, and is the kernel's own by default; `options`; and the `clock`.
+
+    Raises `ConnectionFileError` for a file that cannot be used.
+    """
+
+    def __init__(
+        self,
+        handler: Handler,
+        connection: str | os.PathLike[str] | ConnectionInfo | RegistrationInfo,
+        *,
+        context: Context | None = None,
+        options: Options | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        if isinstance(connection, str | os.PathLike):
+            connection = load_startup_file(Path(connection), allow_port_zero=True)
+        self._registration = connection if isinstance(connection, RegistrationInfo) else None
+        self.connection = unbound(connection) if isinstance(connection, RegistrationInfo) else connection
+        """Where the kernel listens. Complete, with the ports that were bound, once it has started."""
+        self.handler = handler
+        options = options or Options()
+        clock = clock or SystemClock()
+        self._owns_context = context is None
+        self._context: Context = context or zmq.Context()
+        session = Session(clock.now)
+        signer = Signer(self.connection.key, self.connection.signature_scheme)
+        wire = Wire(self._context, clock, session, signer, options.limits)
+
+        self._parents = Parents()
+        self._iopub = IOPub(
+            wire.context,
+            clock,
+            self._binder("iopub"),
+            session,
+            signer,
+            self._crashed,
+            options.stream_seconds,
+            options.backlog_bytes,
+        )
+        self.outputs = Outputs(self._iopub.put, options.limits)
+        """The one IOPub queue, for those who know the parent that a message should have."""
+        self.comms = Comms(self.outputs, self._parents)
+        """The open comms and their targets."""
+        answers: dict[str, Callable[[Request], Content]] = {
+            "kernel_info_request": lambda request: self._kernel_info(),
+            "shutdown_request": self._shut_down,
+        }
+        self._shell = Shell(
+            wire,
+            self._binder("shell"),
+            self.outputs,
+            answers | {"comm_info_request": self._comm_info},
+            lambda requests: self._execution.run(requests),
+            self._crashed,
+        )
+        self._control = Control(
+            "control",
+            wire,
+            self._binder("control"),
+            self.outputs,
+            answers | {"interrupt_request": self._interrupted},
+            self._crashed,
+        )
+        self._stdin = Stdin(wire, self._binder("stdin"), self.outputs, self._crashed)
+        self._heartbeat = Heartbeat(self._context, self._binder("hb"), self._crashed)
+        self._execution = Execution(handler, self.outputs, self._parents, self.comms, clock, self._shell.put)
+        # Guards the three below: any thread may stop the kernel, or crash.
+        self._life = threading.Lock()
+        self._stopped = False
+        self._restart = False
+        self._failure: BaseException | None = None
+        self._ended = threading.Event()
+
+    # Life
+
+    def serve(self) -> None:
+        """Serve until a shutdown is requested or `stop` is called; requests are run on the calling thread.
+
+        Raises `ConnectionFileError` when a channel cannot be bound, `WireError` when a registration fails, what the
+        handler's `start` raises, and what a channel's thread crashed of.
+        """
+        asyncio.run(self.aserve())
+
+    async def aserve(self) -> None:
+        """Do what `serve` does on the event loop that runs."""
+        try:
+            self._start()
+            await self._execution.serve(self._ready)
+            self.handler.stop(self._restart)
+        finally:
+            self.stop()
+        if self._failure is not None:
+            raise self._failure
+
+    def end(self) -> None:
+        """Let `serve` return when the request that runs has ended. Any thread, also the one that serves, may call it."""
+        self._execution.end()
+
+    def stop(self) -> None:
+        """End the kernel and return when its threads are gone and its sockets closed. May be called again.
+
+        Called on another thread than the one that serves, it does not wait for a request that runs.
+        """
+        self._execution.end()
+        with self._life:
+            if self._stopped:
+                return
+            self._stopped = True
+            # IOPub after all that put there, so that nothing that was put before the stop is lost.
+            for service in (self._shell, self._control, self._stdin, self._iopub, self._heartbeat):
+                service.stop()
+            if self._owns_context:
+                self._context.term()
+        self._ended.set()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait for the kernel's end at most `timeout` seconds, and return whether it has come.
+
+        Raises what a channel's thread has crashed of.
+        """
+        ended = self._ended.wait(timeout)
+        if self._failure is not None:
+            raise self._failure
+        return ended
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.stop()
+
+    def _start(self) -> None:
+        # IOPub first: the others put there. Shell last: with it the first request may come.
+        for service in (self._iopub, self._heartbeat, self._stdin, self._control, self._shell):
+            service.start()
+        self.outputs.publish("status", b'{"execution_state":"starting"}', None)
+        if self._registration is not None:
+            register(self._context, self._registration, self.connection)
+
+    def _ready(self) -> None:
+        self.handler.kernel = self
+        self.handler.start()
+
+    def _binder(self, channel: Channel) -> Callable[[Socket], None]:
+        """Return what binds the socket of `channel`, on the thread that owns it."""
+
+        def bind(socket: Socket) -> None:
+            self.connection = bind_channel(socket, self.connection, channel, LINGER_SECONDS)
+
+        return bind
+
+    def _crashed(self, service: Service, failure: BaseException) -> None:
+        self._failure = self._failure or failure
+        self._execution.end()
+
+    # What the channels answer
+
+    def _kernel_info(self) -> KernelInfoReply:
+        handler = self.handler
+        return KernelInfoReply(
+            protocol_version=PROTOCOL_VERSION,
+            implementation=handler.implementation,
+            implementation_version=handler.implementation_version,
+            language_info=handler.language_info,
+            banner=handler.banner,
+            help_links=list(handler.help_links),
+            supported_features=list(handler.supported_features),
+        )
+
+    def _comm_info(self, request: Request) -> CommInfoReply:
+        target = request.content.target_name if isinstance(request.content, CommInfoRequest) else None
+        return CommInfoReply(
+            comms={comm.comm_id: CommInfo(target_name=comm.target_name) for comm in self.comms.all(target)}
+        )
+
+    def _interrupted(self, request: Request) -> InterruptReply:
+        self._execution.interrupt()
+        return InterruptReply()
+
+    def _shut_down(self, request: Request) -> ShutdownReply:
+        restart = isinstance(request.content, ShutdownRequest) and request.content.restart
+        self._restart = restart
+        reply = ShutdownReply(restart=restart)
+        self.outputs.publish("shutdown_reply", unstructure(reply), request.header)
+        # The channels outlive the execution thread, so the reply and the idle still leave.
+        self._execution.end()
+        self._execution.interrupt()
+        return reply
+
+    # For the handler: what is shown here and now, with the parent of the request that is handled here and now
+
+    def publish(
+        self,
+        msg_type: str,
+        content: Mapping[str, Any] | Content,
+        metadata: Mapping[str, Any] | None = None,
+        buffers: Sequence[Buffer] = (),
+    ) -> None:
+        """Put a message of any type in the IOPub queue.
+
+        Raises `WireError` when it is over the limit, or a buffer is not contiguous.
+        """
+        if isinstance(content, Content):
+            content = unstructure(content)
+        self.outputs.publish(msg_type, content, self._parents.current(), metadata, buffers)
+
+    def write(self, stream: str, text: str) -> None:
+        """Put text on "stdout" or "stderr"."""
+        self.outputs.write(stream, text, self._parents.current())
+
+    def display(self, data: Mapping[str, Any], metadata: Mapping[str, Any] | None = None) -> None:
+        """Display a MIME bundle."""
+        self.publish("display_data", {"data": data, "metadata": metadata or {}, "transient": {}})
+
+    def result(self, data: Mapping[str, Any], execution_count: int, metadata: Mapping[str, Any] | None = None) -> None:
+        """Show a MIME bundle as the value of the code that runs."""
+        content = {"data": data, "metadata": metadata or {}, "execution_count": execution_count}
+        self.publish("execute_result", content)
+
+    def input(self, prompt: str = "", password: bool = False) -> str:
+        """Ask the frontend whose request is handled here and now for a line. An interrupt ends the wait.
+
+        Raises `StdinError` when that frontend does not allow it or is gone.
+        """
+        request = self.request
+        if request is None:
+            raise StdinError("no request is handled: there is nobody to ask")
+        return self._stdin.ask(request, prompt, password)
+
+    def flush(self) -> None:
+        """Return when all that was put before is on the socket."""
+        self.outputs.flush()
+
+    @property
+    def request(self) -> Message | None:
+        """The request that is handled here and now."""
+        return self._parents.request()
+
+    @property
+    def execution_count(self) -> int:
+        """The number of the last execution that was counted. A language that starts over sets it."""
+        return self._execution.count
+
+    @execution_count.setter
+    def execution_count(self, count: int) -> None:
+        self._execution.count = count
+
+    @contextmanager
+    def parent(self, request: Message | None) -> Iterator[None]:
+        """Give what is put inside the `with` block the parent `request`, on any thread."""
+        with self._parents.given(request):
+            yield

@@ -1,0 +1,171 @@
+"""What the kernel shows, on its way into the one IOPub queue: the put side (contract K1-K4).
+
+Any thread puts. A message's content is packed at the put, so that it says what was true then. Writes to a stream are
+joined where they are put: as long as a `StreamText` is the last thing in the queue, the next write to the same stream,
+with the same parent, is added to it instead of queueing behind it. So 100,000 prints are a few queue items, and a
+write after any other put starts a new text behind that put: nothing can overtake anything.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import attrs
+
+from kernelbridge.wire.errors import WireError
+from kernelbridge.wire.frames import NO_LIMITS, Frame, Limits, seal
+from kernelbridge.wire.messages import Buffer, Header
+from kernelbridge.wire.packing import pack
+
+STREAM_CHARACTERS = 2**18
+"""A text that has grown to this size takes no more, so that a program that never pauses is shown in pieces."""
+
+
+@attrs.frozen
+class Publication:
+    """One message to publish. `content` is JSON text; `topic` is what a subscriber may filter by."""
+
+    msg_type: str
+    content: bytes
+    parent: Header | None = None
+    metadata: Mapping[str, Any] | None = None
+    buffers: Sequence[Frame] = ()
+    topic: bytes | None = None
+
+
+class StreamText:
+    """Text of one stream with one parent. Writers add to it until it is closed; the IOPub thread takes from it."""
+
+    def __init__(self, name: str, parent: Header | None, text: str) -> None:
+        self.name = name
+        self.parent = parent
+        # Guards the three below. Reentrant: the garbage collector may run a __del__ that prints while it is held.
+        self._lock = threading.RLock()
+        self._parts = [text]
+        self._size = len(text)
+        self._open = self._size < STREAM_CHARACTERS
+
+    def add(self, text: str) -> bool:
+        """Add `text`, or return False when this text takes no more."""
+        with self._lock:
+            if not self._open:
+                return False
+            self._parts.append(text)
+            self._size += len(text)
+            self._open = self._size < STREAM_CHARACTERS
+            return True
+
+    def close(self) -> str:
+        """Take no more, and return what is there."""
+        with self._lock:
+            self._open = False
+            text = "".join(self._parts)
+            self._parts.clear()
+            return text
+
+    def take(self, held: int) -> tuple[str, int]:
+        """Return the text that should be shown now, and how many characters are held back, because more may follow.
+
+        Whole lines are shown; the line that was begun is held back, so that a timer that strikes in the middle of a
+        print does not split it. The first `held` characters were held back once and are shown now in any case. Half of
+        a surrogate pair at the end stays until its other half comes.
+        """
+        with self._lock:
+            text = "".join(self._parts)
+            cut = text.rfind("\n") + 1
+            if cut < held:
+                cut = len(text)
+            if cut > held and cut == len(text) and "\ud800" <= text[-1] <= "\udbff":
+                cut -= 1
+            shown, kept = text[:cut], text[cut:]
+            self._parts[:] = [kept] if kept else []
+            self._size = len(kept)
+            if not kept:
+                # Nobody waits for an empty text; the next write starts a new one, whose arrival starts the timer.
+                self._open = False
+            return shown, len(kept)
+
+
+@attrs.frozen
+class Flush:
+    """A wish to be told, by a call of `done`, when all that was put before is on the socket."""
+
+    done: Callable[[], None]
+
+
+Item = Publication | StreamText | Flush
+
+
+class Outputs:
+    """The put side of the queue. Takes `enqueue`, which puts an item in the queue and returns whether it is read."""
+
+    def __init__(self, enqueue: Callable[[Item], bool], limits: Limits = NO_LIMITS) -> None:
+        self._enqueue = enqueue
+        self._limits = limits
+        # Held while an item takes its place in the queue; guards the three below.
+        self._order = threading.Lock()
+        self._tail: StreamText | None = None
+        self._holder: int | None = None
+        self._late: deque[Item] = deque()
+
+    def publish(
+        self,
+        msg_type: str,
+        content: Mapping[str, Any] | bytes,
+        parent: Header | None,
+        metadata: Mapping[str, Any] | None = None,
+        buffers: Sequence[Buffer] = (),
+    ) -> None:
+        """Put a message. `content` may be JSON text already.
+
+        Raises `WireError` when content and buffers are over the limit of a message, or a buffer is not contiguous.
+        """
+        text = content if isinstance(content, bytes) else pack(content)
+        sealed = seal(buffers) if buffers else ()
+        try:
+            self._limits.check((text, *sealed))
+        except WireError as refusal:
+            raise WireError(f"{msg_type} is not sent: {refusal}") from None
+        self._put(Publication(msg_type, text, parent, metadata, sealed))
+
+    def write(self, name: str, text: str, parent: Header | None) -> None:
+        """Put `text` on the stream `name` ("stdout" or "stderr")."""
+        tail = self._tail
+        if tail is not None and tail.name == name and tail.parent is parent and tail.add(text):
+            return
+        if text:
+            self._put(StreamText(name, parent, text))
+
+    def flush(self) -> None:
+        """Return when all that was put before is on the socket (contract K3), at once when nobody reads any more."""
+        sent = threading.Lock()
+        sent.acquire()
+        if self._put(Flush(sent.release)):
+            sent.acquire()
+
+    def _put(self, item: Item) -> bool:
+        me = threading.get_ident()
+        if self._holder == me:
+            # The garbage collector, or a signal handler, has come between the lines below and prints: after them.
+            self._late.append(item)
+            return not isinstance(item, Flush)
+        with self._order:
+            self._holder = me
+            try:
+                accepted = self._append(item)
+                while self._late:
+                    self._append(self._late.popleft())
+                return accepted
+            finally:
+                self._holder = None
+
+    def _append(self, item: Item) -> bool:
+        # The tail goes first: once the item is in the queue, a write on another thread must not find it any more.
+        self._tail = None
+        accepted = self._enqueue(item)
+        if isinstance(item, StreamText):
+            self._tail = item
+        return accepted

@@ -1,0 +1,45 @@
+"""The kernel's side of the startup handshake (JEP 66): bind free ports, report them, wait for the acknowledgement.
+
+So a port is never chosen by one process and bound by another, and 64 kernels that start at once cannot collide.
+"""
+
+from __future__ import annotations
+
+import zmq
+
+from kernelbridge.bridges.socket_bridge import Context
+from kernelbridge.wire.connection import ConnectionInfo, RegistrationInfo
+from kernelbridge.wire.errors import WireError
+from kernelbridge.wire.frames import DELIMITER
+from kernelbridge.wire.handshake import handshake_request, parse_handshake_reply
+from kernelbridge.wire.packing import pack, unpack
+from kernelbridge.wire.signing import Signer
+
+ANSWER_SECONDS = 30.0
+"""How long the launcher may take to acknowledge. JEP 66: a kernel that hears nothing should end."""
+
+
+def unbound(registration: RegistrationInfo) -> ConnectionInfo:
+    """Return what a kernel that was given `registration` binds: the same address, with ports still to be found."""
+    return ConnectionInfo(
+        transport=registration.transport,
+        ip=registration.registration_ip,
+        key=registration.key,
+        signature_scheme=registration.signature_scheme,
+    )
+
+
+def register(context: Context, registration: RegistrationInfo, bound: ConnectionInfo) -> None:
+    """Report the ports of `bound`. Raises `WireError` when the launcher refuses, or does not answer in time."""
+    signer = Signer(registration.key, registration.signature_scheme)
+    content = pack(handshake_request(registration.kernel_id, bound.ports))
+    with context.socket(zmq.DEALER) as socket:
+        socket.linger = 0
+        socket.connect(registration.endpoint())
+        socket.send_multipart([DELIMITER, signer.sign([content]), content])
+        if not socket.poll(int(ANSWER_SECONDS * 1000)):
+            raise WireError(f"no answer from {registration.endpoint()} to the registration, {ANSWER_SECONDS:g} s long")
+        frames = socket.recv_multipart()
+    if len(frames) < 3 or frames[-3] != DELIMITER or not signer.verify(frames[-2], [frames[-1]]):
+        raise WireError(f"{registration.endpoint()} answered the registration with no signed message")
+    parse_handshake_reply(unpack(frames[-1]))

@@ -1,0 +1,193 @@
+"""What Shell, Control and Stdin share: a ROUTER socket on a thread, malformed messages, replies, and the brackets.
+
+Malformed messages are dropped, counted and logged, and the channel goes on: nothing that a stranger sends ends it.
+"""
+
+from __future__ import annotations
+
+import logging
+from abc import abstractmethod
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+import attrs
+import zmq
+
+from kernelbridge.bridges.clock import Clock
+from kernelbridge.bridges.service import OnCrash
+from kernelbridge.bridges.socket_bridge import Context, Frame, Socket, SocketBridge, send
+from kernelbridge.kernel.outputs import Outputs
+from kernelbridge.wire.contents import AbortedReply, Content, ErrorReply, structure, unstructure
+from kernelbridge.wire.errors import ContentError, WireError
+from kernelbridge.wire.frames import Limits, decode, encode
+from kernelbridge.wire.messages import Buffer, Header, Message, Session
+from kernelbridge.wire.signing import ReplayGuard, Signer
+
+logger = logging.getLogger("kernelbridge")
+
+T = TypeVar("T")
+
+BUSY = b'{"execution_state":"busy"}'
+IDLE = b'{"execution_state":"idle"}'
+
+
+@attrs.frozen
+class Wire:
+    """What every channel of a kernel needs to speak: given once, shared by all, changed by none."""
+
+    context: Context
+    clock: Clock
+    session: Session
+    signer: Signer
+    limits: Limits
+
+
+@attrs.define(eq=False)
+class Request:
+    """A message of the frontend, its content checked. `fault` says what is wrong with the content, if something is."""
+
+    message: Message
+    content: Content | Mapping[str, Any]
+    fault: ContentError | None = None
+    aborted: bool = False
+    """Whether it must not run, because an execution before it has failed (contract K11). Set by the Shell thread."""
+
+    @property
+    def msg_type(self) -> str:
+        return self.message.header.msg_type
+
+    @property
+    def header(self) -> Header:
+        return self.message.header
+
+    @property
+    def reply_type(self) -> str:
+        return self.msg_type.removesuffix("_request") + "_reply"
+
+
+@attrs.frozen
+class Reply:
+    """The answer to a request, ready to be sent."""
+
+    request: Request
+    content: Content | Mapping[str, Any]
+    metadata: dict[str, Any] = attrs.field(factory=dict)
+    buffers: Sequence[Buffer] = ()
+
+
+Answers = Mapping[str, Callable[[Request], Content]]
+
+
+class RouterChannel(SocketBridge[T]):
+    """A channel on which the frontend speaks first, or is spoken to by name.
+
+    Takes `answers`: what is answered on the channel's own thread, by message type.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        wire: Wire,
+        bind: Callable[[Socket], None],
+        outputs: Outputs,
+        answers: Answers = MappingProxyType({}),
+        on_crash: OnCrash | None = None,
+    ) -> None:
+        super().__init__(name, wire.context, wire.clock, on_crash)
+        self._answers = answers
+        self.rejected: Counter[str] = Counter()
+        """How many messages were dropped, by reason. Written by the thread; others may read."""
+        self._wire = wire
+        self._bind = bind
+        self._outputs = outputs
+        # Owned by the thread.
+        self._guard = ReplayGuard()
+        self._socket: Socket
+
+    def open_sockets(self) -> None:
+        self._socket = self.context.socket(zmq.ROUTER)
+        # A frontend that reconnects under its name gets what is meant for it, instead of being refused.
+        self._socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
+        # Nothing is dropped here: replies are few, and a frontend waits for each.
+        self._socket.setsockopt(zmq.SNDHWM, 0)
+        self._socket.setsockopt(zmq.RCVHWM, 0)
+        self._bind(self._socket)
+        self.adopt(self._socket, self._arrived)
+
+    @abstractmethod
+    def received(self, message: Message) -> None:
+        """Take a message that is well-formed."""
+
+    def _arrived(self, frames: list[Frame]) -> None:
+        try:
+            message = decode(frames, self._wire.signer, self._guard, self._wire.limits)
+        except WireError as fault:
+            kind = str(fault).partition(":")[0]
+            self.rejected[kind] += 1
+            if self.rejected[kind] == 1:
+                logger.warning("%s: dropped a message: %s (further ones are only counted)", self.name, fault)
+            return
+        self.received(message)
+
+    def check(self, message: Message) -> Request:
+        """Return `message` with its content checked."""
+        try:
+            return Request(message, structure(message.msg_type, message.content))
+        except ContentError as fault:
+            return Request(message, message.content, fault)
+
+    def answer(self, request: Request) -> None:
+        """Answer `request` here and now, between its brackets (contract K5)."""
+        self._outputs.publish("status", BUSY, request.header)
+        content = self._answer_to(request)
+        if content is not None:
+            self.send_reply(Reply(request, content))
+        self.idle(request)
+
+    def _answer_to(self, request: Request) -> Content | None:
+        if request.aborted:
+            return AbortedReply()
+        if request.fault is not None:
+            logger.warning("%s: %s", self.name, request.fault)
+            return _fault_reply(request.fault) if request.msg_type.endswith("_request") else None
+        answer = self._answers.get(request.msg_type)
+        if answer is None:
+            logger.warning("%s: no handling of %s", self.name, request.msg_type)
+            return None
+        return answer(request)
+
+    def idle(self, request: Request) -> None:
+        """Close the brackets. After the reply is sent: who sees `idle` finds the reply on its way."""
+        self._outputs.publish("status", IDLE, request.header)
+
+    def send_reply(self, reply: Reply) -> None:
+        """Send `reply` to whoever asked. One that is over the limit is replaced by an error that says so."""
+        try:
+            frames = self._encoded(reply.request, reply.content, reply.metadata, reply.buffers)
+        except WireError as refusal:
+            frames = self._encoded(reply.request, ErrorReply(ename="MessageTooLarge", evalue=str(refusal)), {}, ())
+        send(self._socket, frames)
+
+    def _encoded(
+        self,
+        request: Request,
+        content: Content | Mapping[str, Any],
+        metadata: dict[str, Any],
+        buffers: Sequence[Buffer],
+    ) -> list[Frame]:
+        message = Message(
+            self._wire.session.header(request.reply_type),
+            unstructure(content),
+            request.header,
+            metadata,
+            list(buffers),
+            request.message.identities,
+        )
+        return encode(message, self._wire.signer, self._wire.limits)
+
+
+def _fault_reply(fault: ContentError) -> ErrorReply:
+    """Return the reply to a request whose content is wrong: it names the field."""
+    return ErrorReply(ename=type(fault).__name__, evalue=str(fault), traceback=[str(fault)])

@@ -1,0 +1,146 @@
+"""The Shell thread: requests in the order of their arrival, run elsewhere one at a time, each answered (K5, K6, K11).
+
+`ShellCore` decides whose turn it is; it has no socket and no thread. The rules:
+
+1. Requests have their turn in the order of their arrival.
+2. One runs at a time on the execution thread. It has been answered, and its `idle` put, before the next has its turn.
+3. Comm messages have no reply, so a row of them runs without coming back to this thread in between.
+4. What needs no language - kernel_info, comm_info, a fault - is answered on this thread, when it has its turn.
+5. When an execution fails and asked for it, all executions that wait then are aborted when they have their turn.
+
+While a request runs this thread keeps serving its socket and its channel bridge, so nothing that the running code does
+can wait for Shell and deadlock.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+import attrs
+import zmq
+
+from kernelbridge.bridges.service import OnCrash
+from kernelbridge.bridges.socket_bridge import Socket, receive
+from kernelbridge.kernel.outputs import Outputs
+from kernelbridge.kernel.router import Answers, Reply, Request, RouterChannel, Wire
+from kernelbridge.wire.messages import Message
+
+COMM_TYPES = frozenset({"comm_open", "comm_msg", "comm_close"})
+RUN_TYPES = COMM_TYPES | {
+    "execute_request",
+    "complete_request",
+    "inspect_request",
+    "is_complete_request",
+    "history_request",
+}
+
+
+@attrs.frozen
+class Run:
+    """Run these on the execution thread, in this order. Only the last may have a reply."""
+
+    requests: list[Request]
+
+
+@attrs.frozen
+class Answer:
+    """Answer this on the Shell thread."""
+
+    request: Request
+
+
+@attrs.frozen
+class Finished:
+    """The execution thread is done with what it was given to run.
+
+    `reply` is the answer to the last of it, if it has one. `failed`: what waits is to be aborted.
+    """
+
+    reply: Reply | None
+    failed: bool = False
+
+
+class ShellCore:
+    """Whose turn it is. Each method returns what is to be done now, in order."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[Request] = deque()
+        self._running = False
+
+    def received(self, request: Request) -> list[Run | Answer]:
+        """Take a request that has arrived."""
+        self._waiting.append(request)
+        return self._turns()
+
+    def finished(self, failed: bool) -> list[Run | Answer]:
+        """Hear that what was given to run has ended, and been answered."""
+        self._running = False
+        if failed:
+            for waiting in self._waiting:
+                waiting.aborted = waiting.msg_type == "execute_request"
+        return self._turns()
+
+    def _turns(self) -> list[Run | Answer]:
+        turns: list[Run | Answer] = []
+        while self._waiting and not self._running:
+            if not _runs(self._waiting[0]):
+                turns.append(Answer(self._waiting.popleft()))
+                continue
+            row: list[Request] = []
+            while self._waiting and _runs(self._waiting[0]):
+                row.append(self._waiting.popleft())
+                if row[-1].msg_type not in COMM_TYPES:
+                    break
+            self._running = True
+            turns.append(Run(row))
+        return turns
+
+
+def _runs(waiting: Request) -> bool:
+    return waiting.msg_type in RUN_TYPES and waiting.fault is None and not waiting.aborted
+
+
+class Shell(RouterChannel[Finished]):
+    """The Shell thread. Takes `run`, which hands a row of requests to the execution thread."""
+
+    def __init__(
+        self,
+        wire: Wire,
+        bind: Callable[[Socket], None],
+        outputs: Outputs,
+        answers: Answers,
+        run: Callable[[list[Request]], None],
+        on_crash: OnCrash | None = None,
+    ) -> None:
+        super().__init__("shell", wire, bind, outputs, answers, on_crash)
+        self._run = run
+        # Owned by the thread.
+        self._core = ShellCore()
+
+    def received(self, message: Message) -> None:
+        self._follow(self._core.received(self.check(message)))
+
+    def deliver(self, item: Finished) -> None:
+        if item.reply is not None:
+            self.send_reply(item.reply)
+            self.idle(item.reply.request)
+        if item.failed:
+            self._read_what_has_arrived()
+        self._follow(self._core.finished(item.failed))
+
+    def _read_what_has_arrived(self) -> None:
+        """Let what the frontend had sent when the execution failed count as waiting."""
+        while True:
+            try:
+                frames = receive(self._socket)
+            except zmq.Again:
+                return
+            self._arrived(frames)
+
+    def _follow(self, turns: list[Run | Answer]) -> None:
+        for turn in turns:
+            if isinstance(turn, Run):
+                self._run(turn.requests)
+            else:
+                self.answer(turn.request)

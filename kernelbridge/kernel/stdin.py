@@ -1,0 +1,130 @@
+"""The Stdin thread: asks the frontend for a line, and brings the answer to whoever waits for it (contract K7).
+
+A prompt never overtakes output: it is sent when all that was put before it is on the IOPub socket.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+from collections.abc import Callable
+
+import attrs
+import zmq
+
+from kernelbridge.bridges.service import OnCrash
+from kernelbridge.bridges.socket_bridge import Socket, send
+from kernelbridge.kernel.outputs import Outputs
+from kernelbridge.kernel.router import RouterChannel, Wire
+from kernelbridge.wire.contents import InputReply, InputRequest, unstructure
+from kernelbridge.wire.errors import ContentError
+from kernelbridge.wire.frames import encode
+from kernelbridge.wire.messages import Message
+
+logger = logging.getLogger("kernelbridge")
+
+
+class StdinError(RuntimeError):
+    """Input was asked for, and there is nobody to ask."""
+
+
+@attrs.frozen(eq=False)
+class Question:
+    """A prompt for the frontend that sent `request`. `answer` gets one item: the line, or why there will be none."""
+
+    request: Message
+    content: InputRequest
+    answer: queue.SimpleQueue[str | StdinError] = attrs.field(factory=queue.SimpleQueue)
+
+
+@attrs.frozen
+class Withdraw:
+    """The question needs no answer any more: an interrupt ended the wait for it."""
+
+    question: Question
+
+
+class Stdin(RouterChannel[Question | Withdraw]):
+    """The Stdin thread."""
+
+    def __init__(
+        self, wire: Wire, bind: Callable[[Socket], None], outputs: Outputs, on_crash: OnCrash | None = None
+    ) -> None:
+        super().__init__("stdin", wire, bind, outputs, on_crash=on_crash)
+        # Owned by the thread: what was asked and not answered, in the order of asking.
+        self._open: list[Question] = []
+
+    # For any thread
+
+    def ask(self, request: Message, prompt: str, password: bool) -> str:
+        """Ask the frontend that sent `request` for a line, and wait for it: an interrupt ends the wait.
+
+        Raises `StdinError` when that frontend does not allow it, is gone, or the kernel ends.
+        """
+        if not request.content.get("allow_stdin", False):
+            raise StdinError("the frontend that sent this request takes no input requests (allow_stdin is false)")
+        self._outputs.flush()
+        question = Question(request, InputRequest(prompt=prompt, password=password))
+        if not self.put(question):
+            raise StdinError("the kernel has ended")
+        try:
+            answer = question.answer.get()
+        except BaseException:
+            self.put(Withdraw(question))
+            raise
+        if isinstance(answer, StdinError):
+            raise answer
+        return answer
+
+    # On the thread
+
+    def open_sockets(self) -> None:
+        super().open_sockets()
+        # A prompt that cannot be delivered is an error to whoever asks, not a wait for ever.
+        self._socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
+
+    def deliver(self, item: Question | Withdraw) -> None:
+        if isinstance(item, Withdraw):
+            if item.question in self._open:
+                self._open.remove(item.question)
+            return
+        header = self._wire.session.header("input_request")
+        prompt = Message(header, unstructure(item.content), item.request.header, {}, [], item.request.identities)
+        try:
+            send(self._socket, encode(prompt, self._wire.signer))
+        except zmq.ZMQError as failure:
+            if failure.errno != zmq.EHOSTUNREACH:
+                raise
+            item.answer.put(StdinError("the frontend that sent this request is not connected to stdin"))
+        else:
+            self._open.append(item)
+
+    def received(self, message: Message) -> None:
+        # jupyter_client sends input replies without a parent, so the sender's name must do.
+        for question in self._open:
+            if question.request.identities == message.identities:
+                break
+        else:
+            logger.warning("stdin: dropped %s: nothing was asked of its sender", message.msg_type)
+            return
+        content = self._checked(message)
+        if content is not None:
+            self._open.remove(question)
+            question.answer.put(content.value)
+
+    def _checked(self, message: Message) -> InputReply | None:
+        request = self.check(message)
+        if isinstance(request.content, InputReply):
+            return request.content
+        problem: ContentError | str = request.fault or f"no handling of {message.msg_type}"
+        logger.warning("stdin: %s", problem)
+        return None
+
+    def discard(self, item: Question | Withdraw) -> None:
+        if isinstance(item, Question):
+            item.answer.put(StdinError("the kernel has ended"))
+
+    def close_sockets(self) -> None:
+        for question in self._open:
+            self.discard(question)
+        super().close_sockets()
