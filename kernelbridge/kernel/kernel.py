@@ -105,7 +105,8 @@ class Kernel:
         signer = Signer(self.connection.key, self.connection.signature_scheme)
         wire = Wire(self._context, clock, session, signer, options.limits)
 
-        self._parents = Parents()
+        self.parents = Parents()
+        """Which request each context handles."""
         self._iopub = IOPub(
             wire.context,
             clock,
@@ -118,7 +119,7 @@ class Kernel:
         )
         self.outputs = Outputs(self._iopub.put, options.limits)
         """The one IOPub queue, for those who know the parent that a message should have."""
-        self.comms = Comms(self.outputs, self._parents)
+        self.comms = Comms(self.outputs, self.parents)
         """The open comms and their targets."""
         answers: dict[str, Callable[[Request], Content]] = {
             "kernel_info_request": lambda request: self._kernel_info(),
@@ -142,7 +143,7 @@ class Kernel:
         )
         self._stdin = Stdin(wire, self._binder("stdin"), self.outputs, self._crashed)
         self._heartbeat = Heartbeat(self._context, self._binder("hb"), self._crashed)
-        self._execution = Execution(handler, self.outputs, self._parents, self.comms, clock, self._shell.put)
+        self._execution = Execution(handler, self.outputs, self.parents, self.comms, clock, self._shell.put)
         # Guards the three below: any thread may stop the kernel, or crash.
         self._life = threading.Lock()
         self._stopped = False
@@ -172,7 +173,7 @@ class Kernel:
             raise self._failure
 
     def end(self) -> None:
-        """Let `serve` return when the request that runs has ended. Any thread, also the one that serves, may call it."""
+        """Let `serve` return when the request that runs has ended. Any thread may call it, also the one that serves."""
         self._execution.end()
 
     def stop(self) -> None:
@@ -281,11 +282,11 @@ class Kernel:
         """
         if isinstance(content, Content):
             content = unstructure(content)
-        self.outputs.publish(msg_type, content, self._parents.current(), metadata, buffers)
+        self.outputs.publish(msg_type, content, self.parents.current(), metadata, buffers)
 
     def write(self, stream: str, text: str) -> None:
         """Put text on "stdout" or "stderr"."""
-        self.outputs.write(stream, text, self._parents.current())
+        self.outputs.write(stream, text, self.parents.current())
 
     def display(self, data: Mapping[str, Any], metadata: Mapping[str, Any] | None = None) -> None:
         """Display a MIME bundle."""
@@ -313,7 +314,7 @@ class Kernel:
     @property
     def request(self) -> Message | None:
         """The request that is handled here and now."""
-        return self._parents.request()
+        return self.parents.request()
 
     @property
     def execution_count(self) -> int:
@@ -327,5 +328,5 @@ class Kernel:
     @contextmanager
     def parent(self, request: Message | None) -> Iterator[None]:
         """Give what is put inside the `with` block the parent `request`, on any thread."""
-        with self._parents.given(request):
+        with self.parents.given(request):
             yield

@@ -1,0 +1,35 @@
+"""python -m kernelbridge.python -f CONNECTION_FILE: the Python kernel."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from kernelbridge.kernel.kernel import Kernel
+from kernelbridge.python.handler import PythonHandler
+from kernelbridge.wire.errors import WireError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve a kernel until it is shut down. Returns the exit status: 2 when the connection file cannot be used."""
+    parser = argparse.ArgumentParser(
+        prog="python -m kernelbridge.python",
+        description="The Python kernel of kernelbridge. Further options are those of IPython (--InteractiveShell...).",
+        allow_abbrev=False,
+    )
+    parser.add_argument("-f", metavar="FILE", dest="file", required=True, help="connection file or registration file")
+    options, others = parser.parse_known_args(arguments)
+    # Python has put the folder that it was started in first; users expect it to follow their os.chdir.
+    if sys.path and sys.path[0]:
+        sys.path[0] = ""
+    try:
+        Kernel(PythonHandler(others), options.file).serve()
+    except WireError as problem:
+        print(f"kernelbridge: {problem}", file=sys.__stderr__)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,42 @@
+"""IPython's application around the shell: profile, configuration, extensions and startup files, as users know them."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from IPython.core.application import BaseIPythonApplication, base_aliases, base_flags
+from IPython.core.profiledir import ProfileDir
+from IPython.core.shellapp import InteractiveShellApp, shell_aliases, shell_flags
+from traitlets import Any as AnyTrait
+from traitlets import Instance, Unicode
+
+from kernelbridge.python.shell import ZMQInteractiveShell
+
+
+class IPKernelApp(BaseIPythonApplication, InteractiveShellApp):
+    """Has the name of ipykernel's application, so that configuration written for that one is understood here."""
+
+    name = "ipython-kernel"
+    description = "The Python kernel of kernelbridge."
+    aliases: ClassVar[dict[str, str]] = {**base_aliases, **shell_aliases, "f": "IPKernelApp.connection_file"}
+    flags: ClassVar[dict[str, Any]] = {**base_flags, **shell_flags}
+    classes: ClassVar[list[type]] = [ZMQInteractiveShell, ProfileDir]
+    connection_file = Unicode("", help="The connection file that the kernel was started with.").tag(config=True)
+    kernel = AnyTrait()
+    shell = Instance(ZMQInteractiveShell)
+
+    def initialize(self, argv: list[str] | None = None) -> None:
+        super().initialize(argv)
+        # tqdm and others know a notebook by this section.
+        self.config.setdefault("IPKernelApp", {})
+        self.shell = ZMQInteractiveShell.instance(
+            parent=self, profile_dir=self.profile_dir, kernel=self.kernel, user_ns=None
+        )
+        self.shell.configurables.append(self)
+        self.init_path()
+        self.init_gui_pylab()
+        self.init_extensions()
+        self.init_code()
+
+    def init_crash_handler(self) -> None:
+        """Install none: it would write its report where nobody looks; the kernel reports its own crashes."""

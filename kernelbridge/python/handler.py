@@ -1,0 +1,199 @@
+"""Python behind the kernel end: each request goes to IPython's shell."""
+
+from __future__ import annotations
+
+import builtins
+import getpass
+import platform
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from kernelbridge.kernel.handler import Handler
+from kernelbridge.kernel.stdin import StdinError
+from kernelbridge.version import __version__
+from kernelbridge.wire.contents import (
+    CompleteReply,
+    CompleteRequest,
+    ErrorReply,
+    ExecuteReply,
+    ExecuteRequest,
+    HelpLink,
+    HistoryReply,
+    HistoryRequest,
+    InspectReply,
+    InspectRequest,
+    IsCompleteReply,
+    IsCompleteRequest,
+    LanguageInfo,
+)
+
+if TYPE_CHECKING:
+    from kernelbridge.python.app import IPKernelApp
+    from kernelbridge.python.shell import ZMQInteractiveShell
+
+
+class PythonHandler(Handler):
+    """The Python language. Takes the command line's `arguments` that IPython's configuration is to understand.
+
+    IPython is loaded by `start`, when the channels listen already: what a frontend asks first, kernel_info, needs none
+    of it, so both go on at the same time.
+    """
+
+    implementation = "kernelbridge"
+    implementation_version = __version__
+    language_info = LanguageInfo(
+        name="python",
+        version=platform.python_version(),
+        mimetype="text/x-python",
+        file_extension=".py",
+        pygments_lexer="ipython3",
+        codemirror_mode={"name": "ipython", "version": sys.version_info[0]},
+        nbconvert_exporter="python",
+    )
+    help_links = (
+        HelpLink(text="Python Reference", url=f"https://docs.python.org/{sys.version_info[0]}.{sys.version_info[1]}"),
+        HelpLink(text="IPython Reference", url="https://ipython.org/documentation.html"),
+    )
+
+    def __init__(self, arguments: Sequence[str] = ()) -> None:
+        self._arguments = list(arguments)
+        self._app: IPKernelApp
+        self._shell: ZMQInteractiveShell
+
+    @property
+    def banner(self) -> str:  # type: ignore[override]
+        return f"Python {sys.version}\nIPython {version('ipython')}, kernelbridge {__version__}\n"
+
+    def start(self) -> None:
+        from kernelbridge.python import comms
+        from kernelbridge.python.app import IPKernelApp
+        from kernelbridge.python.streams import KernelStream
+
+        sys.stdout = KernelStream(self.kernel, "stdout", sys.__stdout__)
+        sys.stderr = KernelStream(self.kernel, "stderr", sys.__stderr__)
+        builtins.input = self._input
+        getpass.getpass = self._getpass
+        comms.install(self.kernel)
+        self._app = IPKernelApp.instance(kernel=self.kernel)
+        self._app.initialize(self._arguments)
+        self._shell = self._app.shell
+
+    def stop(self, restart: bool) -> None:
+        sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
+
+    async def execute(self, request: ExecuteRequest, execution_count: int) -> ExecuteReply | ErrorReply:
+        shell = self._shell
+        shell.last_traceback = None
+        # What the cell is called, and what In and Out will be indexed by: the kernel counts, IPython follows.
+        shell.execution_count = execution_count
+        result = None
+        transformed, failure = request.code, None
+        try:
+            transformed = shell.transform_cell(request.code)
+        except Exception:  # noqa: BLE001 - a user's transformer may raise anything; IPython shows it as the cell's error.
+            failure = sys.exc_info()
+        try:
+            result = await shell.run_cell_async(
+                request.code,
+                store_history=request.counts,
+                silent=request.silent,
+                transformed_cell=transformed,
+                preprocessing_exc_tuple=failure,
+                cell_id=self._cell_id(),
+            )
+        finally:
+            shell.events.trigger("post_execute")
+            if not request.silent:
+                shell.events.trigger("post_run_cell", result)
+        if request.counts and shell.execution_count != execution_count + 1:
+            # The cell has reset the counter (%reset).
+            self.kernel.execution_count = shell.execution_count - 1
+        payload = shell.payload_manager.read_payload()
+        shell.payload_manager.clear_payload()
+        if shell.exit_now:
+            self.kernel.end()
+        if not result.success or shell.last_traceback is not None:
+            error = result.error_before_exec or result.error_in_exec
+            return ErrorReply(
+                ename=type(error).__name__,
+                evalue=str(error),
+                traceback=shell.last_traceback or [],
+                execution_count=execution_count,
+                extra={"user_expressions": {}, "payload": payload},
+            )
+        return ExecuteReply(
+            execution_count=execution_count,
+            user_expressions=shell.user_expressions(request.user_expressions) if request.user_expressions else {},
+            payload=payload,
+        )
+
+    def complete(self, request: CompleteRequest) -> CompleteReply:
+        from IPython.core.completer import provisionalcompleter, rectify_completions
+
+        with provisionalcompleter():
+            found = list(
+                rectify_completions(request.code, self._shell.Completer.completions(request.code, request.cursor))
+            )
+        types = [
+            {"start": one.start, "end": one.end, "text": one.text, "type": one.type, "signature": one.signature}
+            for one in found
+        ]
+        return CompleteReply(
+            matches=[one.text for one in found],
+            cursor_start=found[0].start if found else request.cursor,
+            cursor_end=found[0].end if found else request.cursor,
+            metadata={"_jupyter_types_experimental": types},
+        )
+
+    def inspect(self, request: InspectRequest) -> InspectReply:
+        from IPython.utils.tokenutil import token_at_cursor
+
+        name = token_at_cursor(request.code, request.cursor)
+        try:
+            data = self._shell.object_inspect_mime(name, detail_level=request.detail_level)
+        except KeyError:
+            return InspectReply(found=False)
+        return InspectReply(found=True, data=data)
+
+    def is_complete(self, request: IsCompleteRequest) -> IsCompleteReply:
+        status, indent = self._shell.input_transformer_manager.check_complete(request.code)
+        return IsCompleteReply(status=status, indent=" " * (indent or 0) if status == "incomplete" else None)
+
+    def history(self, request: HistoryRequest) -> HistoryReply:
+        manager = self._shell.history_manager
+        options: dict[str, Any] = {"raw": request.raw, "output": request.output}
+        match request.hist_access_type:
+            case "tail":
+                found = manager.get_tail(request.n or 0, include_latest=True, **options)
+            case "range":
+                found = manager.get_range(request.session or 0, request.start or 1, request.stop, **options)
+            case "search":
+                found = manager.search(request.pattern or "*", n=request.n, unique=request.unique, **options)
+        return HistoryReply(history=list(found))
+
+    def _cell_id(self) -> str | None:
+        request = self.kernel.request
+        cell_id = None if request is None else request.metadata.get("cellId")
+        return cell_id if isinstance(cell_id, str) else None
+
+    def _input(self, prompt: object = "", /) -> str:
+        return self._ask(str(prompt), password=False)
+
+    def _getpass(self, prompt: str = "Password: ", stream: object = None) -> str:
+        return self._ask(prompt, password=True)
+
+    def _ask(self, prompt: str, password: bool) -> str:
+        try:
+            return self.kernel.input(prompt, password)
+        except StdinError as refusal:
+            raise _not_implemented(refusal) from None
+
+
+def _not_implemented(refusal: StdinError) -> BaseException:
+    """Return the error that IPython's own code expects where there is no stdin."""
+    from IPython.core.error import StdinNotImplementedError
+
+    error: BaseException = StdinNotImplementedError(str(refusal))
+    return error

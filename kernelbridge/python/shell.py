@@ -1,0 +1,108 @@
+"""IPython's shell, with what it shows put into the kernel's one queue."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from IPython.core import page
+from IPython.core.autocall import ZMQExitAutocall
+from IPython.core.displayhook import DisplayHook
+from IPython.core.displaypub import DisplayPublisher
+from IPython.core.interactiveshell import InteractiveShell
+from traitlets import Any as AnyTrait
+from traitlets import CBool, Instance, Type, default
+
+
+class KernelDisplayHook(DisplayHook):
+    """Shows the value of the last expression as an ``execute_result``."""
+
+    _shown: dict[str, Any] | None = None
+
+    def start_displayhook(self) -> None:
+        self._shown = None
+
+    def write_output_prompt(self) -> None:
+        """Write no prompt: the frontend does."""
+
+    def write_format_data(self, format_dict: dict[str, Any], md_dict: dict[str, Any] | None = None) -> None:
+        self._shown = {"data": format_dict, "metadata": md_dict or {}, "execution_count": self.prompt_count}
+
+    def finish_displayhook(self) -> None:
+        if self._shown is not None:
+            self.shell.kernel.publish("execute_result", self._shown)
+        self._shown = None
+
+
+class KernelDisplayPublisher(DisplayPublisher):
+    """Shows what is displayed as ``display_data``, and updates and clears it."""
+
+    def publish(
+        self,
+        data: dict[str, Any],
+        metadata: dict[str, Any] | None = None,
+        *args: Any,
+        transient: dict[str, Any] | None = None,
+        update: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        self._validate_data(data, metadata)
+        content = {"data": data, "metadata": metadata or {}, "transient": transient or {}}
+        self.shell.kernel.publish("update_display_data" if update else "display_data", content)
+
+    def clear_output(self, wait: bool = False) -> None:
+        self.shell.kernel.publish("clear_output", {"wait": wait})
+
+
+class ZMQInteractiveShell(InteractiveShell):
+    """IPython's shell in a kernel.
+
+    It has the name of ipykernel's, because rich, tqdm, matplotlib and others know a notebook by that name.
+    """
+
+    displayhook_class = Type(KernelDisplayHook)
+    display_pub_class = Type(KernelDisplayPublisher)
+    kernel = AnyTrait()
+    # There is no line editor here, and no terminal to indent in.
+    readline_use = CBool(False)
+    autoindent = CBool(False)
+    exiter = Instance(ZMQExitAutocall)
+    keepkernel_on_exit: bool | None = None
+
+    last_traceback: list[str] | None = None
+    """The formatted traceback of the running cell's error, as it was shown."""
+
+    @default("exiter")
+    def _exiter(self) -> ZMQExitAutocall:
+        return ZMQExitAutocall(self)
+
+    def init_environment(self) -> None:
+        """Tell programs that cells start that they may use colours and must not page."""
+        os.environ.update(
+            TERM="xterm-color", CLICOLOR="1", FORCE_COLOR="1", CLICOLOR_FORCE="1", PAGER="cat", GIT_PAGER="cat"
+        )
+
+    def init_hooks(self) -> None:
+        super().init_hooks()
+        self.set_hook("show_in_pager", page.as_hook(self._page), 99)
+
+    def enable_gui(self, gui: str | None = None) -> None:
+        """Accept asyncio, whose loop always runs here, and refuse what needs a loop that does not."""
+        if gui not in (None, "asyncio", "inline"):
+            raise NotImplementedError(f"no event loop for {gui!r} in this kernel; asyncio always runs")
+
+    def ask_exit(self) -> None:
+        self.exit_now = not self.keepkernel_on_exit
+        self.payload_manager.write_payload({"source": "ask_exit", "keepkernel": bool(self.keepkernel_on_exit)})
+
+    def set_next_input(self, text: str, replace: bool = False) -> None:
+        self.payload_manager.write_payload({"source": "set_next_input", "text": text, "replace": replace})
+
+    def _page(self, text: str | dict[str, Any], start: int = 0, screen_lines: int = 0, pager_cmd: str = "") -> None:
+        data = text if isinstance(text, dict) else {"text/plain": text}
+        self.payload_manager.write_payload({"source": "page", "data": data, "start": max(0, start)})
+
+    def _showtraceback(self, etype: type[BaseException], evalue: BaseException, stb: list[str]) -> None:
+        self.last_traceback = list(stb)
+        content = {"ename": etype.__name__, "evalue": str(evalue), "traceback": self.last_traceback}
+        self.kernel.publish("error", content)
