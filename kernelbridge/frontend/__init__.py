@@ -1,0 +1,19 @@
+"""The frontend end: launches a kernel or connects to one, and holds it for a frontend.
+
+The pure parts decide and own neither a socket nor a thread:
+
+    execution.py    which request is answered by what, and when it is done
+    readiness.py    when a kernel can be used (JEP 65)
+    subscribers.py  one ordered stream, many readers
+    strays.py       what arrived and could not be used
+
+The threads poll, decode, ask the pure parts, and send:
+
+    channel.py      what the channels have in common
+    shell.py  control.py  stdin.py  iopub.py  heartbeat.py
+    process.py      the life of a launched kernel's process
+    registration.py the port at which a kernel reports its ports (JEP 66)
+
+    launch.py       kernelspecs, connection files, addresses
+    bridge.py       Bridge: all of these wired together, and what a frontend calls
+"""

@@ -1,0 +1,366 @@
+"""The bridge: what a frontend holds of a kernel, in a thread or in an event loop.
+
+    with launch("python3") as bridge:                   async with launch("python3") as bridge:
+        execution = bridge.execute("1 + 1")                 execution = bridge.execute("1 + 1")
+        for message in execution:                           async for message in execution:
+            print(message.msg_type)                             print(message.msg_type)
+        reply = execution.result()                          reply = await execution
+
+A bridge is there at once, and its kernel some time later. What is asked before the kernel is ready is kept and sent, in
+order, when it is; entering the bridge waits for that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from kernelbridge.bridges.clock import Clock, SystemClock
+from kernelbridge.bridges.socket_bridge import Context
+from kernelbridge.frontend.errors import KernelStartError
+from kernelbridge.frontend.execution import Execution, OnInput, Request
+from kernelbridge.frontend.link import Link, SendingChannel
+from kernelbridge.frontend.subscribers import Subscription
+from kernelbridge.wire.connection import ConnectionInfo, load_connection_file
+from kernelbridge.wire.frames import NO_LIMITS, Limits
+from kernelbridge.wire.messages import Buffer
+from kernelbridge.wire.signing import Signer
+
+if TYPE_CHECKING:
+    from kernelbridge.frontend.launch import LaunchTransport
+
+__all__ = ["GRACE", "Bridge", "connect", "launch"]
+
+GRACE = 5.0
+"""Seconds in which a launched kernel has to obey a shutdown_request before its process group is killed."""
+
+START_TIMEOUT = 60.0
+
+
+class Bridge:
+    """Holds a kernel. Made by `launch` and `connect`; any thread and any event loop may use it.
+
+    As a context manager, of either kind, it waits on entry until the kernel is ready and closes on leaving: a launched
+    kernel is shut down, one that was connected to goes on.
+    """
+
+    def __init__(self, link: Link, interrupt_mode: Literal["signal", "message"] = "message") -> None:
+        self._link = link
+        self._interrupt_mode = interrupt_mode
+
+    # The kernel
+
+    @property
+    def connection(self) -> ConnectionInfo | None:
+        """Where the kernel is; None until a kernel that chooses its ports has reported them."""
+        return self._link.connection
+
+    @property
+    def kernel_info_reply(self) -> dict[str, Any]:
+        """Content of the kernel's kernel_info_reply; empty until it is ready."""
+        return self._link.info
+
+    @property
+    def status(self) -> str:
+        """``starting`` until the kernel is ready, ``dead``, ``closed``, or what it last said: ``idle`` or ``busy``."""
+        link = self._link
+        if link.fate != "alive":
+            return link.fate
+        if not link.ready.done():
+            return "starting"
+        said = link.tracker.status
+        return "idle" if said == "starting" else said
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """What arrived and could not be used, by kind (contract F10)."""
+        return self._link.strays.counts()
+
+    @property
+    def last_beat(self) -> float | None:
+        """When the kernel last echoed a ping, on the clock's monotonic scale."""
+        return self._link.last_beat
+
+    def wait_ready(self, timeout: float | None = None) -> None:
+        """Wait at most `timeout` seconds until the kernel is ready.
+
+        Raises `KernelStartError` if the start failed, `BridgeClosedError` if the bridge was closed meanwhile, and
+        `TimeoutError`, which ends nothing: the start goes on until its own time is up.
+        """
+        self._link.ready.result(timeout)
+
+    async def ready(self) -> None:
+        """Wait until the kernel is ready. Raises as `wait_ready` does."""
+        await asyncio.wrap_future(self._link.ready)
+
+    # Requests. Names and defaults of the arguments are those of the messaging specification.
+
+    def execute(
+        self,
+        code: str,
+        *,
+        silent: bool = False,
+        store_history: bool | None = None,
+        user_expressions: Mapping[str, str] | None = None,
+        allow_stdin: bool | None = None,
+        stop_on_error: bool = True,
+        on_input: OnInput | None = None,
+    ) -> Execution:
+        """Run `code`. An error in it is a reply like any other, with `status` ``error``.
+
+        `on_input(prompt, password)` answers what the code asks for by `input`, on a thread of its own; what it returns
+        may be awaitable. If it raises, the answer is empty. `allow_stdin` is True where there is an `on_input`.
+        """
+        execution = Execution(self._link.session.header("execute_request"), code, self._link.ordering, on_input)
+        content = {
+            "code": code,
+            "silent": silent,
+            "store_history": not silent if store_history is None else store_history,
+            "user_expressions": dict(user_expressions or {}),
+            "allow_stdin": on_input is not None if allow_stdin is None else allow_stdin,
+            "stop_on_error": stop_on_error,
+        }
+        self._link.ask("shell", execution, content)
+        return execution
+
+    def complete(self, code: str, cursor_pos: int | None = None) -> Request:
+        """Ask for completions at `cursor_pos`, in code points, by default the end of the code."""
+        return self._ask("complete_request", code=code, cursor_pos=_cursor(code, cursor_pos))
+
+    def inspect(self, code: str, cursor_pos: int | None = None, detail_level: Literal[0, 1] = 0) -> Request:
+        """Ask for documentation of what stands at `cursor_pos`, in code points, by default the end of the code."""
+        return self._ask("inspect_request", code=code, cursor_pos=_cursor(code, cursor_pos), detail_level=detail_level)
+
+    def is_complete(self, code: str) -> Request:
+        """Ask whether `code` is ready to run or goes on on another line."""
+        return self._ask("is_complete_request", code=code)
+
+    def history(
+        self,
+        hist_access_type: Literal["range", "tail", "search"] = "tail",
+        *,
+        output: bool = False,
+        raw: bool = True,
+        session: int | None = None,
+        start: int | None = None,
+        stop: int | None = None,
+        n: int | None = None,
+        pattern: str | None = None,
+        unique: bool = False,
+    ) -> Request:
+        """Ask for former input."""
+        given = {"session": session, "start": start, "stop": stop, "n": n, "pattern": pattern}
+        content: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        if hist_access_type == "search":
+            content["unique"] = unique
+        return self._ask("history_request", hist_access_type=hist_access_type, output=output, raw=raw, **content)
+
+    def kernel_info(self) -> Request:
+        """Ask what the kernel is. What it said when it became ready is in `kernel_info_reply`."""
+        return self._ask("kernel_info_request")
+
+    def comm_info(self, target_name: str | None = None) -> Request:
+        """Ask which comms are open, of one target or of all."""
+        content: dict[str, Any] = {} if target_name is None else {"target_name": target_name}
+        return self._ask("comm_info_request", **content)
+
+    def send_comm(
+        self,
+        msg_type: Literal["comm_open", "comm_msg", "comm_close"],
+        content: dict[str, Any],
+        buffers: Sequence[Buffer] = (),
+    ) -> Request:
+        """Send a comm message to the kernel. It has no reply: the request is done, with that message, at its idle."""
+        request = Request(self._link.session.header(msg_type), needs_reply=False, needs_idle=True)
+        self._link.ask("shell", request, content, buffers)
+        return request
+
+    def interrupt(self) -> Request | None:
+        """Interrupt what runs: by a signal where the kernel was launched here, unless its kernelspec says otherwise.
+
+        Returns the interrupt_request on Control, or None for a signal.
+        """
+        process = self._link.process
+        if process is not None and self._interrupt_mode == "signal":
+            process.signal(signal.SIGINT)
+            return None
+        return self._ask("interrupt_request", channel="control")
+
+    def shutdown(self, restart: bool = False, *, grace: float = GRACE) -> Request:
+        """Ask the kernel to end. What it leaves unanswered ends with `KernelDiedError`, and `status` becomes ``dead``.
+
+        A launched kernel is killed if it runs `grace` seconds from now. The bridge itself is to be closed as always.
+        """
+        request = self._ask("shutdown_request", channel="control", restart=restart)
+        if self._link.process is not None:
+            self._link.process.end(grace)
+        return request
+
+    def _ask(self, msg_type: str, *, channel: SendingChannel = "shell", **content: Any) -> Request:
+        request = Request(self._link.session.header(msg_type))
+        self._link.ask(channel, request, content)
+        return request
+
+    # The stream
+
+    def subscribe(self) -> Subscription:
+        """Return a reader of everything that the kernel publishes from now on, whoever asked for it, in its order.
+
+        When the kernel dies a `status` with `execution_state` ``dead`` comes last. The stream ends when the bridge
+        closes.
+        """
+        with self._link.ordering:
+            return self._link.subscribers.add()
+
+    # The end
+
+    def close(self, *, grace: float = GRACE) -> None:
+        """End the bridge, and a launched kernel with it: it is killed if it has not shut down within `grace` seconds.
+
+        Returns when no process, thread or file of it is left. Requests that are still open end with
+        `BridgeClosedError`. Closing again does nothing.
+        """
+        self._link.close(grace)
+
+    async def aclose(self, *, grace: float = GRACE) -> None:
+        """Do what `close` does, while the event loop goes on."""
+        closed: Future[None] = Future()
+        closed.set_running_or_notify_cancel()
+
+        def close() -> None:
+            try:
+                self._link.close(grace)
+            except BaseException as error:  # noqa: BLE001 - raised in the event loop that waits for it.
+                closed.set_exception(error)
+            else:
+                closed.set_result(None)
+
+        # Not in the loop's executor, whose threads would stay.
+        threading.Thread(target=close, name="kernelbridge-frontend-close", daemon=True).start()
+        # Closing goes on to its end also when its caller is cancelled.
+        await asyncio.wrap_future(closed)
+
+    def __enter__(self) -> Self:
+        try:
+            self.wait_ready()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self.ready()
+        except BaseException:
+            await self.aclose()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    def __repr__(self) -> str:
+        return f"<Bridge to {self._link.name!r}, {self.status}>"
+
+
+def connect(
+    connection: str | os.PathLike[str] | ConnectionInfo,
+    *,
+    context: Context | None = None,
+    clock: Clock | None = None,
+    timeout: float | None = START_TIMEOUT,
+    limits: Limits = NO_LIMITS,
+) -> Bridge:
+    """Connect to a kernel that runs, or is about to.
+
+    Takes its connection file or what that says; the ZMQ `context`, needed where the kernel is in this process (inproc);
+    the seconds in which the kernel must prove ready; and the size of the messages that are taken and sent. Raises
+    `ConnectionFileError` for a file that cannot be used.
+    """
+    if isinstance(connection, ConnectionInfo):
+        info, name = connection, connection.kernel_name or connection.endpoint("shell")
+    else:
+        info, name = load_connection_file(connection), os.fspath(connection)
+    link = Link(
+        name,
+        Signer(info.key, info.signature_scheme),
+        context=context,
+        clock=clock or SystemClock(),
+        limits=limits,
+        timeout=timeout,
+    )
+    _open(link, info)
+    return Bridge(link)
+
+
+def launch(
+    kernel_name: str = "kernelbridge",
+    *,
+    cwd: str | os.PathLike[str] | None = None,
+    env: Mapping[str, str] | None = None,
+    extra_arguments: Sequence[str] = (),
+    transport: LaunchTransport | None = None,
+    context: Context | None = None,
+    clock: Clock | None = None,
+    timeout: float | None = START_TIMEOUT,
+    limits: Limits = NO_LIMITS,
+) -> Bridge:
+    """Launch a kernel by the name of its kernelspec; ``kernelbridge`` is there without being installed.
+
+    Takes the kernel's working folder, what to add to its environment and to its command line, the transport (``ipc``
+    where the platform has it, else ``tcp``), and what `connect` takes. Raises `NoSuchKernelError`; a start that fails
+    later raises `KernelStartError` where it is waited for.
+    """
+    # jupyter_client takes 0.2 s to import, and only who launches needs it.
+    from kernelbridge.frontend import launch as launching
+    from kernelbridge.frontend.process import KernelProcess
+
+    transport = transport or launching.default_transport()
+    spec = launching.find_kernelspec(kernel_name)
+    files = launching.new_files(transport)
+    try:
+        info = launching.new_connection(transport, files, kernel_name)
+        link = Link(
+            kernel_name,
+            Signer(info.key, info.signature_scheme),
+            context=context,
+            clock=clock or SystemClock(),
+            limits=limits,
+            timeout=timeout,
+        )
+        link.process = KernelProcess(
+            partial(launching.new_provisioner, spec, kernel_name, files, info),
+            launching.launch_options(cwd, env, extra_arguments),
+            link.exited,
+            files.remove,
+        )
+        # Before the channels: the kernel starts while they connect.
+        link.process.start()
+    except BaseException:
+        files.remove()
+        raise
+    _open(link, info)
+    return Bridge(link, spec.interrupt_mode)
+
+
+def _open(link: Link, info: ConnectionInfo) -> None:
+    try:
+        link.open(info)
+    except BaseException as error:
+        link.close(0)
+        if isinstance(error, OSError):
+            raise KernelStartError(f"cannot connect to kernel {link.name!r}: {error}") from error
+        raise
+
+
+def _cursor(code: str, cursor_pos: int | None) -> int:
+    return len(code) if cursor_pos is None else cursor_pos

@@ -1,0 +1,168 @@
+"""What the frontend's channels have in common: a socket that connects, messages in, frames out."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import TypeVar
+
+import attrs
+import zmq
+
+from kernelbridge.bridges.clock import Clock
+from kernelbridge.bridges.service import OnCrash
+from kernelbridge.bridges.socket_bridge import Context, Frame, Socket, SocketBridge, send
+from kernelbridge.frontend.strays import Strays
+from kernelbridge.wire.connection import Channel as ChannelName
+from kernelbridge.wire.connection import ConnectionInfo
+from kernelbridge.wire.errors import WireError
+from kernelbridge.wire.frames import Limits, decode
+from kernelbridge.wire.messages import Message
+from kernelbridge.wire.signing import ReplayGuard, Signer
+
+LINGER_MS = 500
+"""How long what was sent may take to leave after the channel has been closed."""
+
+_RECONNECT_MS = 10
+_LONGEST_RECONNECT_MS = 100
+
+
+@attrs.frozen
+class Wiring:
+    """What every channel of one bridge is given."""
+
+    context: Context
+    clock: Clock
+    connection: ConnectionInfo
+    identity: bytes
+    """Of Shell and Stdin alike: the kernel addresses its input requests to the sender of the execute_request."""
+    signer: Signer
+    limits: Limits
+    strays: Strays
+    on_crash: OnCrash
+
+
+@attrs.frozen
+class Drain:
+    """Asks a channel to read all that has arrived and then to call `then`, which is called whatever happens."""
+
+    then: Callable[[], None]
+
+
+T = TypeVar("T")
+
+
+class Channel(SocketBridge[T | Drain]):
+    """A thread over one socket that is connected to one of the kernel's addresses.
+
+    A subclass names the `channel` and the `kind` of socket, and says what becomes of what arrives and of what is put.
+    """
+
+    channel: ChannelName
+    kind: int
+
+    def __init__(self, wiring: Wiring) -> None:
+        super().__init__(f"frontend-{self.channel}", wiring.context, wiring.clock, wiring.on_crash)
+        self.wiring = wiring
+        self.linger = LINGER_MS
+        """Milliseconds. Set to 0 on the thread when nobody is there any more to whom anything could be sent."""
+        self._signer = wiring.signer
+        self._limits = wiring.limits
+        self._guard = ReplayGuard()
+        self._socket: Socket | None = None
+
+    def drained(self, then: Callable[[], None]) -> None:
+        """Have `then` called on the thread when all that has arrived is read, or here when the thread has ended."""
+        if not self.put(Drain(then)):
+            then()
+
+    # On the thread
+
+    @abstractmethod
+    def read(self, frames: list[Frame]) -> None:
+        """Take the frames of a message that has arrived."""
+
+    def after_reads(self) -> None:
+        """Take notice that what could be read in a row has been `read`."""
+
+    def perform(self, item: T) -> None:
+        """Do what an item other than `Drain` asks for."""
+        raise NotImplementedError(f"{self.name} cannot {item!r}")
+
+    def prepare(self, socket: Socket) -> None:
+        """Set options of the socket before it connects."""
+
+    @property
+    def socket(self) -> Socket:
+        if self._socket is None:
+            raise RuntimeError(f"the {self.channel} channel has no socket yet")
+        return self._socket
+
+    def open_sockets(self) -> None:
+        connection = self.wiring.connection
+        socket = self.context.socket(self.kind)
+        # Nothing is dropped, in either direction: what waits is bounded by what was asked for.
+        socket.set(zmq.SNDHWM, 0)
+        socket.set(zmq.RCVHWM, 0)
+        # The kernel binds, and may not have done so yet; the default of 100 ms would be a grain in every start.
+        socket.set(zmq.RECONNECT_IVL, _RECONNECT_MS)
+        socket.set(zmq.RECONNECT_IVL_MAX, _LONGEST_RECONNECT_MS)
+        socket.set(zmq.LINGER, LINGER_MS)
+        if ":" in connection.ip:
+            socket.set(zmq.IPV6, 1)
+        if connection.curve_publickey is not None:
+            own_public, own_secret = zmq.curve_keypair()
+            socket.set(zmq.CURVE_SERVERKEY, connection.curve_publickey)
+            socket.set(zmq.CURVE_PUBLICKEY, own_public)
+            socket.set(zmq.CURVE_SECRETKEY, own_secret)
+        self.prepare(socket)
+        self._socket = socket
+        # Adopted first: whatever fails from here on, the socket is closed.
+        self.adopt(socket, self.read, self.after_reads)
+        socket.connect(connection.endpoint(self.channel))
+
+    def close_sockets(self) -> None:
+        if self._socket is not None:
+            self._socket.close(self.linger)
+
+    def deliver(self, item: T | Drain) -> None:
+        if isinstance(item, Drain):
+            self.drain(self.socket)
+            item.then()
+        else:
+            self.perform(item)
+
+    def discard(self, item: T | Drain) -> None:
+        if isinstance(item, Drain):
+            item.then()
+
+
+class RequestChannel(Channel[T | list[Frame]]):
+    """A DEALER: what is put as frames is sent, in the order of the puts."""
+
+    kind = zmq.DEALER
+
+    @abstractmethod
+    def received(self, message: Message) -> None:
+        """Take a message that has arrived."""
+
+    def handle(self, item: T) -> None:
+        """Do what an item that is no frames asks for."""
+        raise NotImplementedError(f"{self.name} cannot {item!r}")
+
+    def prepare(self, socket: Socket) -> None:
+        socket.set(zmq.IDENTITY, self.wiring.identity)
+
+    def perform(self, item: T | list[Frame]) -> None:
+        if isinstance(item, list):
+            send(self.socket, item)
+        else:
+            self.handle(item)
+
+    def read(self, frames: list[Frame]) -> None:
+        try:
+            message = decode(frames, self._signer, self._guard, self._limits)
+        except WireError as error:
+            self.wiring.strays.refuse(self.channel, error)
+        else:
+            self.received(message)

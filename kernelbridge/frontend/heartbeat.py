@@ -1,0 +1,66 @@
+"""Heartbeat as the frontend uses it: a ping that the kernel echoes, and when it last did.
+
+What to make of a kernel that does not echo is decided elsewhere; nothing here wakes up unless it is asked to ping.
+
+The specification has a REQ socket here. A DEALER that puts the empty frame of a REQ before its ping is the same to the
+kernel, and is not barred from asking again when an echo stays out.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import attrs
+import zmq
+
+from kernelbridge.bridges.socket_bridge import Frame, send
+from kernelbridge.frontend.channel import Channel, Wiring
+
+_PING: Final = [b"", b"ping"]
+
+
+@attrs.frozen
+class Ping:
+    """Asks for a ping."""
+
+
+class Heartbeat(Channel[Ping]):
+    """Pings once when it connects, and whenever it is asked to."""
+
+    channel = "hb"
+    kind = zmq.DEALER
+
+    def __init__(self, wiring: Wiring) -> None:
+        super().__init__(wiring)
+        # Owned by the thread.
+        self._waiting = False
+        self._last_beat: float | None = None
+
+    @property
+    def last_beat(self) -> float | None:
+        """When the last echo came, on the clock's monotonic scale; None before the first."""
+        return self._last_beat
+
+    def ping(self) -> None:
+        """Ping, unless the last ping's echo is still to come. For any thread."""
+        self.put(Ping())
+
+    # On the thread
+
+    def open_sockets(self) -> None:
+        super().open_sockets()
+        # A ping that nobody answers is not worth waiting for.
+        self.linger = 0
+        self.perform(Ping())
+
+    def perform(self, item: Ping) -> None:
+        if not self._waiting:
+            self._waiting = True
+            send(self.socket, _PING)
+
+    def read(self, frames: list[Frame]) -> None:
+        self._waiting = False
+        if frames == _PING:
+            self._last_beat = self.clock.monotonic()
+        else:
+            self.wiring.strays.count(self.channel, "not an echo", f"{len(frames)} frames")

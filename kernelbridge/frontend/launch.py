@@ -1,0 +1,181 @@
+"""What it takes to launch a kernel: its kernelspec, its addresses, its connection file, its provisioner.
+
+IPC sockets are the default where the platform has them: they lie in a folder that only the user can enter, need no port
+and cannot collide. With TCP, a kernel that knows registration files (JEP 66) chooses its ports itself and reports them;
+for others free ports are looked for, which somebody else may take before the kernel does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import secrets
+import shutil
+import socket
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Final, Literal, cast
+
+import attrs
+from jupyter_client.connect import KernelConnectionInfo
+from jupyter_client.kernelspec import KernelSpec, KernelSpecManager, NoSuchKernel
+from jupyter_client.manager import KernelManager
+from jupyter_client.provisioning.factory import KernelProvisionerFactory
+from jupyter_client.provisioning.provisioner_base import KernelProvisionerBase
+from jupyter_core.paths import jupyter_runtime_dir
+
+from kernelbridge.frontend.errors import KernelStartError, NoSuchKernelError
+from kernelbridge.wire.connection import CHANNELS, IPC_PATH_LIMIT, ConnectionInfo, random_key, write_connection_file
+
+LaunchTransport = Literal["ipc", "tcp"]
+
+BUILT_IN: Final = "kernelbridge"
+"""The name of the Python kernel of this library, which can be launched without being installed."""
+
+LOOPBACK: Final = "127.0.0.1"
+
+_LONGEST_PORT: Final = "-65535"
+
+
+def default_transport() -> LaunchTransport:
+    """Return what a kernel is launched with unless its caller says otherwise."""
+    return "ipc" if os.name == "posix" else "tcp"
+
+
+def find_kernelspec(name: str) -> KernelSpec:
+    """Return the kernelspec of this name. Raises `NoSuchKernelError`, and `KernelStartError` if it cannot be read."""
+    manager = KernelSpecManager()
+    try:
+        spec = manager.get_kernel_spec(name)
+    except NoSuchKernel:
+        if name == BUILT_IN:
+            return _built_in()
+        raise NoSuchKernelError(name, {*manager.find_kernel_specs(), BUILT_IN}, manager.kernel_dirs) from None
+    except Exception as error:  # noqa: BLE001 - the file is the user's, and jupyter_client lets through what it causes.
+        raise KernelStartError(f"the kernelspec of {name!r} cannot be used: {error}") from None
+    if not spec.argv:
+        raise KernelStartError(f"the kernelspec of {name!r} cannot be used: its argv is empty")
+    return spec
+
+
+def _built_in() -> KernelSpec:
+    return KernelSpec(
+        argv=[sys.executable, "-m", "kernelbridge.python", "-f", "{connection_file}"],
+        display_name="Python 3 (kernelbridge)",
+        language="python",
+        interrupt_mode="signal",
+    )
+
+
+def knows_registration(spec: KernelSpec) -> bool:
+    """Return whether a kernel can be given a registration file.
+
+    JEP 66 wrote that `kernel_protocol_version` 5.5 means so. The specification took the handshake in with 5.6, and
+    kernels that say 5.5 (ipykernel 7) do not know it.
+    """
+    found = re.match(r"(\d+)\.(\d+)", spec.kernel_protocol_version)
+    return found is not None and (int(found[1]), int(found[2])) >= (5, 6)
+
+
+@attrs.define
+class Files:
+    """The files of one launched kernel."""
+
+    kernel_id: str
+    connection_file: Path
+    socket_folder: Path | None = None
+
+    def remove(self) -> None:
+        """Remove them; none of them needs to be there."""
+        with contextlib.suppress(OSError):
+            self.connection_file.unlink()
+        if self.socket_folder is not None:
+            shutil.rmtree(self.socket_folder, ignore_errors=True)
+
+
+def new_files(transport: LaunchTransport) -> Files:
+    """Make a name for a kernel, and the folder of its sockets where it has such.
+
+    The connection file lies where Jupyter looks for the connection files of running kernels.
+    """
+    runtime = Path(jupyter_runtime_dir())
+    kernel_id = secrets.token_hex(8)
+    files = Files(kernel_id, runtime / f"kernel-{kernel_id}.json")
+    if transport == "ipc":
+        try:
+            folder = runtime / f"kernelbridge-{kernel_id}"
+            if len(os.fsencode(_socket_prefix(folder) + _LONGEST_PORT)) > IPC_PATH_LIMIT:
+                folder = Path(tempfile.mkdtemp(prefix="kernelbridge-"))
+            else:
+                runtime.mkdir(mode=0o700, parents=True, exist_ok=True)
+                folder.mkdir(mode=0o700)
+        except OSError as error:
+            raise KernelStartError(f"no folder for the kernel's sockets: {error}") from None
+        files.socket_folder = folder
+    return files
+
+
+def _socket_prefix(folder: Path) -> str:
+    return str(folder / "s")
+
+
+def new_connection(transport: LaunchTransport, files: Files, kernel_name: str) -> ConnectionInfo:
+    """Return addresses for a kernel, with a key of their own, and write them into its connection file."""
+    if transport == "ipc" and files.socket_folder is not None:
+        ip, ports = _socket_prefix(files.socket_folder), list(range(1, len(CHANNELS) + 1))
+    else:
+        ip, ports = LOOPBACK, _free_ports(len(CHANNELS))
+    info = ConnectionInfo(transport=transport, ip=ip, key=random_key(), kernel_name=kernel_name)
+    info = info.with_ports(dict(zip(CHANNELS, ports, strict=True)))
+    write_connection_file(files.connection_file, info)
+    return info
+
+
+def _free_ports(count: int) -> list[int]:
+    with ExitStack() as stack:
+        # All are held until all are known, so that none is given twice.
+        held = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in held:
+            one.bind((LOOPBACK, 0))
+        return [one.getsockname()[1] for one in held]
+
+
+class _Manager(KernelManager):
+    """What a provisioner expects as its parent. It only answers questions: the connection file is written already."""
+
+    def __init__(self, spec: KernelSpec, files: Files, **options: Any) -> None:
+        super().__init__(connection_file=str(files.connection_file), cache_ports=False, **options)
+        self._given_spec = spec
+        self.kernel_id = files.kernel_id
+
+    @property
+    def kernel_spec(self) -> KernelSpec:
+        return self._given_spec
+
+    def write_connection_file(self, **_: Any) -> None:
+        """Leave the file as it is."""
+
+
+def new_provisioner(
+    spec: KernelSpec, kernel_name: str, files: Files, info: ConnectionInfo | None
+) -> KernelProvisionerBase:
+    """Return the provisioner that the kernelspec asks for, by default the one that starts a process here."""
+    manager = _Manager(spec, files, kernel_name=kernel_name)
+    if info is not None:
+        manager.load_connection_info(cast(KernelConnectionInfo, info.to_json()))
+    factory = KernelProvisionerFactory.instance()
+    return factory.create_provisioner_instance(files.kernel_id, spec, parent=manager)
+
+
+def launch_options(
+    cwd: str | os.PathLike[str] | None, env: Mapping[str, str] | None, extra_arguments: Sequence[str]
+) -> dict[str, Any]:
+    """Return the options of a provisioner's launch. `env` is added to this process's environment."""
+    options: dict[str, Any] = {"env": {**os.environ, **(env or {})}, "extra_arguments": list(extra_arguments)}
+    if cwd is not None:
+        options["cwd"] = os.fspath(cwd)
+    return options

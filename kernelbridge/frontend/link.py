@@ -1,0 +1,331 @@
+"""A bridge's inner life: the channels' threads, the tracker and the subscribers, and how they begin and end together.
+
+Everything that arrives goes one way. The IOPub thread hands on what it read in a row, the Shell and Control threads
+each reply; both tell the tracker under one lock, `ordering`, and the IOPub thread hands its batch to all subscribers
+under the same. So whoever is told that an execution is done finds all of its outputs handed out.
+
+A death takes the same way: Shell, Control and IOPub read what has arrived before the requests that are still open end.
+The reply and the last words of a kernel that answered and went are not lost.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
+
+import attrs
+import zmq
+
+from kernelbridge.bridges.clock import Clock
+from kernelbridge.bridges.service import Service
+from kernelbridge.bridges.socket_bridge import Context, Frame
+from kernelbridge.frontend.channel import Channel, Wiring
+from kernelbridge.frontend.control import Control
+from kernelbridge.frontend.errors import BridgeClosedError, BridgeCrashedError, KernelDiedError, KernelStartError
+from kernelbridge.frontend.execution import Ended, Execution, Request, Tracker
+from kernelbridge.frontend.heartbeat import Heartbeat
+from kernelbridge.frontend.iopub import Iopub
+from kernelbridge.frontend.shell import Shell
+from kernelbridge.frontend.stdin import Stdin, answer
+from kernelbridge.frontend.strays import Strays
+from kernelbridge.frontend.subscribers import Subscribers
+from kernelbridge.wire.connection import ConnectionInfo
+from kernelbridge.wire.frames import Limits, encode
+from kernelbridge.wire.messages import Buffer, Message, Session
+from kernelbridge.wire.signing import Signer
+
+if TYPE_CHECKING:
+    from kernelbridge.frontend.process import Exit, KernelProcess
+
+SendingChannel = Literal["shell", "control"]
+
+
+@attrs.frozen
+class Channels:
+    """The five threads."""
+
+    shell: Shell
+    control: Control
+    iopub: Iopub
+    stdin: Stdin
+    heartbeat: Heartbeat
+
+    def all(self) -> tuple[Channel[Any], ...]:
+        return self.shell, self.control, self.iopub, self.stdin, self.heartbeat
+
+
+class Link:
+    """Holds one kernel, from the start of the bridge to its end. Any thread may call it.
+
+    Takes the kernel's `name` for messages, and the seconds that it has to become ready (None: for ever).
+    """
+
+    def __init__(
+        self,
+        name: str,
+        signer: Signer,
+        *,
+        context: Context | None,
+        clock: Clock,
+        limits: Limits,
+        timeout: float | None,
+    ) -> None:
+        self.name = name
+        self.clock = clock
+        self.session = Session(clock.now)
+        self.strays = Strays()
+        self.ready: Future[None] = Future()
+        self.ready.set_running_or_notify_cancel()
+        self.info: dict[str, Any] = {}
+        """Content of the kernel_info_reply; empty until the kernel is ready."""
+        self.connection: ConnectionInfo | None = None
+        self.process: KernelProcess | None = None
+        self._signer = signer
+        self._limits = limits
+        self._timeout = timeout
+        self._owns_context = context is None
+        self._context: Context = zmq.Context() if context is None else context
+        # Orders the stream. Guards what stands below it. Taken by the IOPub thread once for a batch, by Shell and
+        # Control once for a reply, by a caller once for a request; never held while anything is waited for or settled.
+        self.ordering = threading.Lock()
+        self.tracker = Tracker(self.session.session_id, self.strays)
+        self.subscribers = Subscribers()
+        self.fate: Literal["alive", "dead", "closed"] = "alive"
+        self._channels: Channels | None = None
+        # What was asked before the kernel was ready; None once it is.
+        self._held: list[tuple[SendingChannel, list[Frame]]] | None = []
+        self._start_error: KernelStartError | None = None
+        # Held by whoever joins the channels' threads and ends the context; taken before `ordering`, never after.
+        self._tearing = threading.Lock()
+
+    @property
+    def last_beat(self) -> float | None:
+        """When the kernel last echoed a ping."""
+        return None if self._channels is None else self._channels.heartbeat.last_beat
+
+    # What callers ask for
+
+    def ask(
+        self, channel: SendingChannel, request: Request, content: dict[str, Any], buffers: Sequence[Buffer] = ()
+    ) -> None:
+        """Send a request, or keep it until the kernel is ready. It ends at once when the kernel is gone.
+
+        Raises `WireError` when the message is over the limit. What `content` holds may be changed afterwards.
+        """
+        frames = encode(Message(request.header, content, buffers=list(buffers)), self._signer, self._limits)
+        with self.ordering:
+            ended = self.tracker.add(request)
+            if not ended:
+                if self._held is None:
+                    self._put(channel, frames)
+                else:
+                    self._held.append((channel, frames))
+        _settle(ended)
+
+    def _put(self, channel: SendingChannel, frames: list[Frame]) -> None:
+        # A thread that has ended takes nothing, and what ended it ends the request as well.
+        if self._channels is not None:
+            (self._channels.shell if channel == "shell" else self._channels.control).put(frames)
+
+    # The beginning
+
+    def open(self, connection: ConnectionInfo) -> None:
+        """Connect the channels. Does nothing when the bridge has been closed meanwhile."""
+        wiring = Wiring(
+            self._context,
+            self.clock,
+            connection,
+            self.session.session_id.encode(),
+            self._signer,
+            self._limits,
+            self.strays,
+            self._crashed,
+        )
+        with self._tearing:
+            if self.fate != "alive":
+                return
+            shell = Shell(wiring, self.session, self._timeout, partial(self._replied, "shell"), self._ready, self._late)
+            channels = Channels(
+                shell,
+                Control(wiring, partial(self._replied, "control")),
+                Iopub(wiring, self._published, shell.heard),
+                Stdin(wiring, self._input_requested),
+                Heartbeat(wiring),
+            )
+            with self.ordering:
+                self._channels = channels
+                self.connection = connection
+            # Shell last: it is the one that says that the kernel is ready.
+            for channel in reversed(channels.all()):
+                channel.start()
+
+    def _ready(self, info: dict[str, Any]) -> None:
+        with self.ordering:
+            if self.fate != "alive" or self._held is None:
+                return
+            self.info = info
+            for channel, frames in self._held:
+                self._put(channel, frames)
+            self._held = None
+        self.ready.set_result(None)
+
+    def _late(self, missing: str) -> None:
+        self.fail_start(f"was not ready after {self._timeout:g} s: {missing}")
+
+    def fail_start(self, problem: str) -> None:
+        """Give the start up. `problem` continues the sentence "kernel 'python3' ..."."""
+        with self.ordering:
+            self._start_error = KernelStartError(f"kernel {self.name!r} {problem}")
+        if self.process is None:
+            self._die(None)
+        else:
+            # Its exit has all the consequences.
+            self.process.end(0)
+
+    # What arrives: on the channels' threads
+
+    def _published(self, batch: list[Message]) -> None:
+        with self.ordering:
+            ended = self.tracker.published(batch)
+            self.subscribers.hand(batch)
+        _settle(ended)
+
+    def _replied(self, channel: SendingChannel, message: Message) -> None:
+        with self.ordering:
+            ended = self.tracker.replied(channel, message)
+        _settle(ended)
+
+    def _input_requested(self, request: Message) -> None:
+        # What the kernel published before it asked may still wait to be read: it is shown before the prompt is.
+        if self._channels is not None:
+            self._channels.iopub.drained(partial(self._start_answering, request))
+
+    def _start_answering(self, request: Message) -> None:
+        with self.ordering:
+            execution = self.tracker.find(request.parent_id)
+        if isinstance(execution, Execution):
+            target = partial(self._answer, execution, request)
+            threading.Thread(target=target, name="kernelbridge-frontend-input", daemon=True).start()
+        else:
+            self.strays.count("stdin", "unknown parent", request.msg_type)
+
+    def _answer(self, execution: Execution, request: Message) -> None:
+        content = {"value": answer(execution, request)}
+        reply = Message(self.session.header("input_reply"), content, parent=request.header)
+        with self.ordering:
+            # An execution that was interrupted meanwhile waits for no answer, and the next one must not get it.
+            if self.tracker.find(execution.msg_id) is not None and self._channels is not None:
+                self._channels.stdin.put(encode(reply, self._signer, self._limits))
+
+    # The end
+
+    def exited(self, how: Exit) -> None:
+        """Learn, on the process's thread, that the process has ended. Returns when all consequences have happened."""
+        finished = threading.Event()
+
+        def end() -> None:
+            self._die(how)
+            finished.set()
+
+        with self._tearing, self.ordering:
+            channels = self._channels
+        if channels is None:
+            end()
+        else:
+            channels.shell.drained(partial(channels.control.drained, partial(channels.iopub.drained, end)))
+            finished.wait()
+            for channel in channels.all():
+                # Nobody is left to take what has not been sent.
+                channel.linger = 0
+        self._tear_down()
+
+    def _die(self, how: Exit | None) -> None:
+        """End what is open, once, because the kernel is gone; `how` is None where it has no process here."""
+        with self.ordering:
+            if self.fate != "alive":
+                return
+            self.fate = "dead"
+            was_ready = self._held is None
+            error = self._death(how, was_ready)
+            dead = Message(self.session.header("status"), {"execution_state": "dead"})
+            self.subscribers.hand([dead])
+            ended = self.tracker.end_all(error)
+        if not was_ready:
+            self.ready.set_exception(error())
+        _settle(ended)
+        self._release_channels()
+
+    def _death(self, how: Exit | None, was_ready: bool) -> Callable[[], Exception]:
+        said = self._start_error
+        if said is not None:
+            return lambda: KernelStartError(str(said))
+        if how is None:
+            return lambda: KernelDiedError(f"kernel {self.name!r} is gone")
+        if was_ready:
+            return lambda: KernelDiedError(f"kernel {self.name!r} {how.describe()}")
+        return lambda: KernelStartError(f"kernel {self.name!r} {how.describe(' while starting')}")
+
+    def _crashed(self, service: Service, failure: BaseException) -> None:
+        self._end_all("dead", lambda: BridgeCrashedError(f"the {service.name} thread crashed: {failure!r}"))
+        self._release_channels()
+        if self.process is not None:
+            self.process.end(0)
+
+    def _end_all(self, fate: Literal["dead", "closed"], error: Callable[[], Exception]) -> bool:
+        """End what is open and refuse what comes. Returns whether the kernel was alive and ready until now."""
+        with self.ordering:
+            was_ready = self._held is None
+            was_alive = self.fate == "alive"
+            if self.fate != "closed":
+                self.fate = fate
+            ended = self.tracker.end_all(error)
+        if was_alive and not was_ready:
+            self.ready.set_exception(error())
+        _settle(ended)
+        return was_alive and was_ready
+
+    def close(self, grace: float) -> None:
+        """End everything. A launched kernel is shut down, and killed if it has not ended within `grace` seconds.
+
+        Returns when no thread, process or file is left. Further calls do, and wait for, the same.
+        """
+        was_ready = self._end_all("closed", lambda: BridgeClosedError("the bridge was closed"))
+        if self.process is not None:
+            if was_ready:
+                self._ask_to_shut_down()
+            # One that is not ready would not hear it, and has nothing to lose.
+            self.process.end(grace if was_ready else 0)
+            self.process.stop()
+        self._tear_down()
+        with self.ordering:
+            self.subscribers.end()
+
+    def _ask_to_shut_down(self) -> None:
+        request = Message(self.session.header("shutdown_request"), {"restart": False})
+        with self.ordering:
+            self._put("control", encode(request, self._signer, self._limits))
+
+    def _release_channels(self) -> None:
+        """Tell the channels' threads to end. Does not wait for them, and so may be called on one of them."""
+        for channel in self._open_channels():
+            channel.wake()
+
+    def _open_channels(self) -> Iterable[Service]:
+        with self.ordering:
+            return () if self._channels is None else self._channels.all()
+
+    def _tear_down(self) -> None:
+        with self._tearing:
+            for channel in self._open_channels():
+                channel.stop()
+            if self._owns_context and not self._context.closed:
+                # Like term(), but also closes what a channel that could not be started has left.
+                self._context.destroy(0)
+
+
+def _settle(ended: Iterable[Ended]) -> None:
+    for end in ended:
+        end.settle()

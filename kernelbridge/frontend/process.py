@@ -1,0 +1,253 @@
+"""The life of a launched kernel's process: started by a provisioner, watched, signalled, ended, and cleaned up after.
+
+Provisioners are jupyter_client's, and are written for an event loop, so this thread runs one. The exit of a local
+process is waited for in the operating system (`waitid`), so that it is known at once; a provisioner of another kind
+waits in its own way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from typing import Any
+
+import attrs
+from jupyter_client.provisioning.local_provisioner import LocalProvisioner
+from jupyter_client.provisioning.provisioner_base import KernelProvisionerBase
+
+from kernelbridge.bridges.service import OnCrash, Service
+
+logger = logging.getLogger("kernelbridge")
+
+GRACE = 5.0
+"""How many seconds a kernel that was asked to shut down is given before its process group is killed."""
+
+_WORDS_KEPT = 8192
+_LINES_SHOWN = 10
+
+
+@attrs.frozen
+class Exit:
+    """How a process ended: with its exit `status` (minus the number of a signal; None if it is not known).
+
+    `last_words` is the end of what it wrote to stdout and stderr. `failure` says why it could not be started at all.
+    """
+
+    status: int | None = None
+    last_words: str = ""
+    failure: str = ""
+
+    def describe(self, when: str = "") -> str:
+        """Continue the sentence "kernel 'python3' ..." on one line, with `when` put behind the verb."""
+        if self.failure:
+            return f"could not be started: {self.failure}"
+        if self.status is None:
+            said = f"ended{when}"
+        elif self.status < 0:
+            said = f"was ended by {_signal_name(-self.status)}{when}"
+        else:
+            said = f"ended with exit status {self.status}{when}"
+        lines = [line.strip() for line in self.last_words.splitlines() if line.strip()]
+        return f"{said}: {' | '.join(lines[-_LINES_SHOWN:])}" if lines else said
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+class KernelProcess(Service):
+    """A thread that starts a kernel's process and stays until it has ended and nothing of it is left.
+
+    Takes `provision`, which is called on the thread and returns the provisioner; `options` for its launch (`cwd`,
+    `env`); `on_exit`, called on the thread once, when the process has ended or could not be started; and `clean_up`,
+    called on the thread at its end, to remove the files.
+    """
+
+    def __init__(
+        self,
+        provision: Callable[[], KernelProvisionerBase],
+        options: Mapping[str, Any],
+        on_exit: Callable[[Exit], None],
+        clean_up: Callable[[], None],
+        on_crash: OnCrash | None = None,
+    ) -> None:
+        super().__init__("frontend-process", on_crash)
+        self._provision = provision
+        self._options = dict(options)
+        self._on_exit = on_exit
+        self._clean_up = clean_up
+        # Owned by the thread.
+        self._provisioner: KernelProvisionerBase | None = None
+        self._words = bytearray()
+        # Set on the thread before it is ready.
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._end_asked: asyncio.Event | None = None
+
+    # For any thread
+
+    def end(self, grace: float) -> None:
+        """See to it that the process ends: if it runs `grace` seconds from now, it and its group are killed."""
+        self._call(lambda: self._ask_end(grace))
+
+    def wake(self) -> None:
+        self.end(GRACE)
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the process group, if it still runs."""
+        self._call(lambda: asyncio.ensure_future(self._send_signal(number)))
+
+    def _call(self, function: Callable[[], object]) -> None:
+        if self._loop is not None:
+            try:
+                self._loop.call_soon_threadsafe(function)
+            except RuntimeError:
+                # The loop is closed: the process has ended, and there is nothing left to ask for.
+                return
+
+    # On the thread
+
+    def run(self) -> None:
+        try:
+            asyncio.run(self._live())
+        finally:
+            self._clean_up()
+
+    async def _live(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._end_asked = asyncio.Event()
+        self.ready()
+        how = await self._run_process()
+        # Waits for the channels, in this thread: nothing else runs in this loop any more.
+        self._on_exit(how)
+
+    def _ask_end(self, grace: float) -> None:
+        self._end_event().set()
+        asyncio.get_running_loop().call_later(grace, lambda: asyncio.ensure_future(self._kill()))
+
+    async def _kill(self) -> None:
+        if self._provisioner is not None and self._provisioner.has_process:
+            await self._provisioner.kill(restart=False)
+
+    async def _run_process(self) -> Exit:
+        read_end, write_end = os.pipe()
+        try:
+            try:
+                provisioner = await self._unless_ended(self._launch(write_end))
+            finally:
+                os.close(write_end)
+            if provisioner is None:
+                return Exit(failure="it was given up before it had started")
+            os.set_blocking(read_end, False)
+            loop = asyncio.get_running_loop()
+            loop.add_reader(read_end, self._read_words, read_end)
+            try:
+                status = await _exit(provisioner)
+            finally:
+                loop.remove_reader(read_end)
+            # What it wrote before it ended is all in the pipe.
+            self._read_words(read_end)
+            await provisioner.cleanup(restart=False)
+            return Exit(status, self._words.decode(errors="replace"))
+        # A provisioner may raise anything, and the frontend must hear of it.
+        except Exception as failure:
+            logger.debug("the kernel's process could not be run", exc_info=failure)
+            return Exit(failure=_one_line(failure))
+        finally:
+            os.close(read_end)
+
+    async def _launch(self, write_end: int) -> KernelProvisionerBase:
+        provisioner = self._provision()
+        self._provisioner = provisioner
+        options = await provisioner.pre_launch(**self._options)
+        command = options.pop("cmd")
+        if isinstance(provisioner, LocalProvisioner):
+            options |= {"stdin": subprocess.DEVNULL, "stdout": write_end, "stderr": write_end}
+        await provisioner.launch_kernel(command, **options)
+        return provisioner
+
+    async def _unless_ended(self, launch: Any) -> KernelProvisionerBase | None:
+        """Return what `launch` returns, or None if the end is asked for first."""
+        task = asyncio.ensure_future(launch)
+        asked = asyncio.ensure_future(self._end_event().wait())
+        await asyncio.wait({task, asked}, return_when=asyncio.FIRST_COMPLETED)
+        asked.cancel()
+        if task.done():
+            provisioner: KernelProvisionerBase = task.result()
+            return provisioner
+        task.cancel()
+        await asyncio.wait({task})
+        return None
+
+    def _end_event(self) -> asyncio.Event:
+        if self._end_asked is None:
+            raise RuntimeError("the process's event loop does not run yet")
+        return self._end_asked
+
+    async def _send_signal(self, number: int) -> None:
+        if self._provisioner is not None and self._provisioner.has_process:
+            await self._provisioner.send_signal(number)
+
+    def _read_words(self, read_end: int) -> None:
+        try:
+            while chunk := os.read(read_end, 65536):
+                logger.debug("kernel: %s", chunk.decode(errors="replace").rstrip())
+                self._words += chunk
+                del self._words[:-_WORDS_KEPT]
+        except BlockingIOError:
+            return
+        # The end of the pipe would be readable for ever.
+        asyncio.get_running_loop().remove_reader(read_end)
+
+
+async def _exit(provisioner: KernelProvisionerBase) -> int | None:
+    """Return the exit status when the process has ended. What is left of a local one's group is killed then."""
+    process = provisioner.process if isinstance(provisioner, LocalProvisioner) else None
+    if isinstance(process, subprocess.Popen):
+        ended: Future[None] = Future()
+        ended.set_running_or_notify_cancel()
+
+        def wait() -> None:
+            _reap(process)
+            ended.set_result(None)
+
+        threading.Thread(target=wait, name="kernelbridge-frontend-exit", daemon=True).start()
+        await asyncio.wrap_future(ended)
+    status: int | None = await provisioner.wait()
+    return status
+
+
+def _reap(process: subprocess.Popen[bytes]) -> None:
+    if hasattr(os, "waitid"):
+        try:
+            os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        except ChildProcessError:
+            logger.debug("the kernel's process %d was reaped by somebody else", process.pid)
+        else:
+            # As long as the leader is not reaped, its group's number cannot have become another's.
+            _kill_group(process.pid)
+    process.wait()
+
+
+def _kill_group(leader: int) -> None:
+    """Kill what a kernel has started and left behind. A provisioner makes each kernel the leader of a group."""
+    try:
+        if os.getpgid(leader) == leader:
+            os.killpg(leader, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError) as refusal:
+        logger.debug("nothing left to kill in the group of process %d: %s", leader, refusal)
+
+
+def _one_line(failure: Exception) -> str:
+    if isinstance(failure, OSError) and failure.strerror:
+        named = f": {failure.filename}" if failure.filename else ""
+        return f"{failure.strerror}{named}"
+    return " ".join(str(failure).split()) or type(failure).__name__

@@ -1,0 +1,91 @@
+"""When a kernel can be used: Shell has answered, and IOPub's subscription is known to have reached the kernel (JEP 65).
+
+A SUB socket misses what is published before the publisher knows its subscription, so a reply on Shell alone does not
+mean that the next request's outputs will be seen. Any message on IOPub does. A kernel of protocol 5.5 sends one by
+itself, the iopub_welcome; others are asked again and again for their kernel_info until the status messages that go with
+it come through.
+
+This is the decision alone: the Shell thread tells it what happened and when, and asks it what is due.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from kernelbridge.wire.messages import Message
+
+_FIRST_WAIT = 0.01
+_LONGEST_WAIT = 0.1
+_WELCOME_WAIT = 1.0
+"""How long a promised iopub_welcome is waited for; then the probes go on, since a kernel may promise and not send."""
+
+
+def sends_welcome(protocol_version: object) -> bool:
+    """Return whether a kernel of this protocol version sends iopub_welcome: from 5.5 on (JEP 65)."""
+    found = re.match(r"(\d+)\.(\d+)", protocol_version) if isinstance(protocol_version, str) else None
+    return found is not None and (int(found[1]), int(found[2])) >= (5, 5)
+
+
+class Readiness:
+    """Takes times in seconds on any scale: `now`, and `timeout`, after which the start has failed (None for never).
+
+    Owned by the Shell thread.
+    """
+
+    def __init__(self, now: float, timeout: float | None) -> None:
+        self.info: dict[str, Any] | None = None
+        """Content of the kernel_info_reply, once there is one."""
+        self._heard = False
+        self._probes: set[str] = set()
+        self._probe_at: float | None = now
+        self._wait = _FIRST_WAIT
+        self._give_up_at = None if timeout is None else now + timeout
+
+    @property
+    def ready(self) -> bool:
+        return self.info is not None and self._heard
+
+    def due(self) -> float | None:
+        """Return when to look again: at the next probe, or when the time is up."""
+        if self.ready:
+            return None
+        times = [at for at in (self._probe_at, self._give_up_at) if at is not None]
+        return min(times, default=None)
+
+    def gives_up(self, now: float) -> bool:
+        """Return whether the time is up."""
+        return not self.ready and self._give_up_at is not None and now >= self._give_up_at
+
+    def wants_probe(self, now: float) -> bool:
+        """Return whether a kernel_info_request is to be sent now."""
+        return not self.ready and self._probe_at is not None and now >= self._probe_at
+
+    def probed(self, msg_id: str) -> None:
+        """Learn that a kernel_info_request was sent. The next one waits for its reply: a starting kernel gets one."""
+        self._probes.add(msg_id)
+        self._probe_at = None
+
+    def replied(self, message: Message, now: float) -> bool:
+        """Learn of a reply. Returns whether it answers a probe, and so is nobody else's."""
+        if message.parent_id not in self._probes:
+            return False
+        self._probes.discard(message.parent_id)
+        if message.msg_type == "kernel_info_reply" and not self.ready:
+            self.info = message.content
+            if sends_welcome(message.content.get("protocol_version")):
+                self._probe_at = now + _WELCOME_WAIT
+            else:
+                self._probe_at = now + self._wait
+                self._wait = min(2 * self._wait, _LONGEST_WAIT)
+        return True
+
+    def heard(self) -> None:
+        """Learn that a message came on IOPub."""
+        self._heard = True
+
+    def missing(self) -> str:
+        """Return what has not been seen, for an error message."""
+        if self.info is None:
+            return "it has not answered a kernel_info_request on Shell"
+        return "it answered on Shell, but nothing came on IOPub"

@@ -1,0 +1,43 @@
+"""What the tests of the frontend share."""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder whose path is short enough for IPC sockets."""
+    with tempfile.TemporaryDirectory(prefix="kb") as name:
+        yield Path(name)
+
+
+@pytest.fixture(autouse=True)
+def runtime(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Jupyter's runtime folder, the test's own, and a check that the test left nothing (contract F11)."""
+    runtime = folder / "runtime"
+    monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(runtime))
+    monkeypatch.setenv("IPYTHONDIR", str(folder / "ipython"))
+    threads = set(threading.enumerate())
+    descriptors = open_descriptors()
+    yield runtime
+    assert {thread.name for thread in set(threading.enumerate()) - threads} == set()
+    assert child_processes() == []
+    assert not runtime.exists() or list(runtime.iterdir()) == []
+    assert open_descriptors() <= descriptors
+
+
+def open_descriptors() -> int:
+    """How many descriptors this process has open, where the platform tells."""
+    folder = Path("/proc/self/fd")
+    return len(list(folder.iterdir())) if folder.is_dir() else 0
+
+
+def child_processes() -> list[str]:
+    """The ids of this process's children, zombies too, where the platform tells."""
+    return [pid for task in Path("/proc/self/task").glob("*/children") for pid in task.read_text().split()]
