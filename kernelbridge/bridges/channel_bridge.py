@@ -51,16 +51,18 @@ class ChannelBridge(Generic[T]):
 
     # The putters' side: any thread
 
-    def put(self, item: T) -> bool:
+    def put(self, item: T, ring: bool = True) -> bool:
         """Put `item`, and ring if the reader may be asleep. Waits while a bounded queue is full.
 
-        Returns whether the reader is still there to take it.
+        Returns whether the reader is still there to take it. Who puts several in a row may ring with the last alone, so
+        that the reader does not wake to fight for the interpreter with the one who feeds it.
         """
         try:
             self._put(item)
         except janus.SyncQueueShutDown:
             return False
-        self.ring()
+        if ring:
+            self.ring()
         return True
 
     async def aput(self, item: T) -> bool:

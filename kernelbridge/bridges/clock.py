@@ -22,8 +22,19 @@ class Clock(Protocol):
 class SystemClock:
     """The machine's clock."""
 
+    def __init__(self) -> None:
+        # The second that was told last, and its text. Every message carries a date, and most share their second.
+        # Any thread replaces the pair whole.
+        self._second: tuple[int, str] = (0, "1970-01-01T00:00:00")
+
     def monotonic(self) -> float:
         return time.monotonic()
 
     def now(self) -> str:
-        return datetime.now(UTC).isoformat()
+        microseconds = time.time_ns() // 1000
+        seconds, rest = divmod(microseconds, 1_000_000)
+        second, text = self._second
+        if second != seconds:
+            text = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+            self._second = (seconds, text)
+        return f"{text}.{rest:06d}Z"

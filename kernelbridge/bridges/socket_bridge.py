@@ -30,6 +30,10 @@ Frame = bytes | memoryview
 ZERO_COPY_BYTES = 65536
 """From this size on, a frame is handed to and taken from ZMQ without a copy; below it, the copy is cheaper."""
 
+# Plain integers: pyzmq's flags are enums, and joining two costs as much as sending a frame.
+_LAST = int(zmq.NOBLOCK)
+_MORE = int(zmq.NOBLOCK | zmq.SNDMORE)
+
 _READS_IN_A_ROW = 100
 """How many messages are read from one socket before the others, and the channel bridge, get their turn."""
 
@@ -60,9 +64,12 @@ class SocketBridge(Service, Generic[T]):
 
     # For any thread
 
-    def put(self, item: T) -> bool:
-        """Hand `item` to the thread. Returns False when the thread has ended and will not get it."""
-        return self._inbox.put(item)
+    def put(self, item: T, ring: bool = True) -> bool:
+        """Hand `item` to the thread. Returns False when the thread has ended and will not get it.
+
+        Without `ring` the thread may hear of it only with the next item.
+        """
+        return self._inbox.put(item, ring)
 
     def wake(self) -> None:
         self._inbox.put(_Stop())
@@ -166,7 +173,7 @@ def receive(socket: Socket) -> list[Frame]:
     frames: list[Frame] = []
     more = True
     while more:
-        frame = socket.recv(zmq.NOBLOCK, copy=False)
+        frame = socket.recv(_LAST, copy=False)
         frames.append(frame.bytes if len(frame) < ZERO_COPY_BYTES else frame.buffer)
         more = frame.more
     return frames
@@ -179,5 +186,4 @@ def send(socket: Socket, frames: Sequence[Frame]) -> None:
     """
     last = len(frames) - 1
     for number, frame in enumerate(frames):
-        flags = zmq.NOBLOCK if number == last else zmq.NOBLOCK | zmq.SNDMORE
-        socket.send(frame, flags, copy=len(frame) < ZERO_COPY_BYTES)
+        socket.send(frame, _LAST if number == last else _MORE, copy=len(frame) < ZERO_COPY_BYTES)

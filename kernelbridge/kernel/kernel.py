@@ -18,6 +18,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -55,6 +56,7 @@ from kernelbridge.wire.contents import (
 )
 from kernelbridge.wire.frames import Limits
 from kernelbridge.wire.messages import PROTOCOL_VERSION, Buffer, Message, Session
+from kernelbridge.wire.packing import pack
 from kernelbridge.wire.signing import Signer
 
 logger = logging.getLogger("kernelbridge")
@@ -121,8 +123,8 @@ class Kernel:
         """The one IOPub queue, for those who know the parent that a message should have."""
         self.comms = Comms(self.outputs, self.parents)
         """The open comms and their targets."""
-        answers: dict[str, Callable[[Request], Content]] = {
-            "kernel_info_request": lambda request: self._kernel_info(),
+        answers: dict[str, Callable[[Request], Content | bytes]] = {
+            "kernel_info_request": lambda request: self._kernel_info,
             "shutdown_request": self._shut_down,
         }
         self._shell = Shell(
@@ -131,6 +133,7 @@ class Kernel:
             self.outputs,
             answers | {"comm_info_request": self._comm_info},
             lambda requests: self._execution.run(requests),
+            lambda: self._execution.count,
             self._crashed,
         )
         self._control = Control(
@@ -235,9 +238,11 @@ class Kernel:
 
     # What the channels answer
 
-    def _kernel_info(self) -> KernelInfoReply:
+    @cached_property
+    def _kernel_info(self) -> bytes:
+        """The content of every kernel_info_reply, which Shell and Control are asked for more often than anything."""
         handler = self.handler
-        return KernelInfoReply(
+        info = KernelInfoReply(
             protocol_version=PROTOCOL_VERSION,
             implementation=handler.implementation,
             implementation_version=handler.implementation_version,
@@ -246,6 +251,7 @@ class Kernel:
             help_links=list(handler.help_links),
             supported_features=list(handler.supported_features),
         )
+        return pack(unstructure(info))
 
     def _comm_info(self, request: Request) -> CommInfoReply:
         target = request.content.target_name if isinstance(request.content, CommInfoRequest) else None

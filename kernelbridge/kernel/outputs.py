@@ -100,9 +100,9 @@ Item = Publication | StreamText | Flush
 
 
 class Outputs:
-    """The put side of the queue. Takes `enqueue`, which puts an item in the queue and returns whether it is read."""
+    """The put side of the queue. Takes `enqueue`, which takes an item and whether to ring, and says if it is read."""
 
-    def __init__(self, enqueue: Callable[[Item], bool], limits: Limits = NO_LIMITS) -> None:
+    def __init__(self, enqueue: Callable[[Item, bool], bool], limits: Limits = NO_LIMITS) -> None:
         self._enqueue = enqueue
         self._limits = limits
         # Held while an item takes its place in the queue; guards the three below.
@@ -118,8 +118,9 @@ class Outputs:
         parent: Header | None,
         metadata: Mapping[str, Any] | None = None,
         buffers: Sequence[Buffer] = (),
+        ring: bool = True,
     ) -> None:
-        """Put a message. `content` may be JSON text already.
+        """Put a message. `content` may be JSON text already. Without `ring` it may be sent only with the next put.
 
         Raises `WireError` when content and buffers are over the limit of a message, or a buffer is not contiguous.
         """
@@ -129,7 +130,7 @@ class Outputs:
             self._limits.check((text, *sealed))
         except WireError as refusal:
             raise WireError(f"{msg_type} is not sent: {refusal}") from None
-        self._put(Publication(msg_type, text, parent, metadata, sealed))
+        self._put(Publication(msg_type, text, parent, metadata, sealed), ring)
 
     def write(self, name: str, text: str, parent: Header | None) -> None:
         """Put `text` on the stream `name` ("stdout" or "stderr")."""
@@ -146,7 +147,7 @@ class Outputs:
         if self._put(Flush(sent.release)):
             sent.acquire()
 
-    def _put(self, item: Item) -> bool:
+    def _put(self, item: Item, ring: bool = True) -> bool:
         me = threading.get_ident()
         if self._holder == me:
             # The garbage collector, or a signal handler, has come between the lines below and prints: after them.
@@ -155,17 +156,17 @@ class Outputs:
         with self._order:
             self._holder = me
             try:
-                accepted = self._append(item)
+                accepted = self._append(item, ring)
                 while self._late:
                     self._append(self._late.popleft())
                 return accepted
             finally:
                 self._holder = None
 
-    def _append(self, item: Item) -> bool:
+    def _append(self, item: Item, ring: bool = True) -> bool:
         # The tail goes first: once the item is in the queue, a write on another thread must not find it any more.
         self._tail = None
-        accepted = self._enqueue(item)
+        accepted = self._enqueue(item, ring)
         if isinstance(item, StreamText):
             self._tail = item
         return accepted

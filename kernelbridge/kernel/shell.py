@@ -23,7 +23,8 @@ import zmq
 from kernelbridge.bridges.service import OnCrash
 from kernelbridge.bridges.socket_bridge import Socket, receive
 from kernelbridge.kernel.outputs import Outputs
-from kernelbridge.kernel.router import Answers, Reply, Request, RouterChannel, Wire
+from kernelbridge.kernel.router import Answers, Reply, Request, RouterChannel, Wire, fault_reply
+from kernelbridge.wire.contents import AbortedReply, Content, ErrorReply
 from kernelbridge.wire.messages import Message
 
 COMM_TYPES = frozenset({"comm_open", "comm_msg", "comm_close"})
@@ -102,7 +103,7 @@ def _runs(waiting: Request) -> bool:
 
 
 class Shell(RouterChannel[Finished]):
-    """The Shell thread. Takes `run`, which hands a row of requests to the execution thread."""
+    """The Shell thread. Takes `run`, which hands requests to the execution thread, and its `execution_count`."""
 
     def __init__(
         self,
@@ -111,10 +112,12 @@ class Shell(RouterChannel[Finished]):
         outputs: Outputs,
         answers: Answers,
         run: Callable[[list[Request]], None],
+        execution_count: Callable[[], int],
         on_crash: OnCrash | None = None,
     ) -> None:
         super().__init__("shell", wire, bind, outputs, answers, on_crash)
         self._run = run
+        self._execution_count = execution_count
         # Owned by the thread.
         self._core = ShellCore()
 
@@ -137,6 +140,13 @@ class Shell(RouterChannel[Finished]):
             except zmq.Again:
                 return
             self._arrived(frames)
+
+    def _answer_to(self, request: Request) -> Content | bytes | None:
+        if request.msg_type == "execute_request" and (request.aborted or request.fault is not None):
+            # An execute_reply says the count whatever its status ("Request-Reply" in the specification).
+            refused: AbortedReply | ErrorReply = AbortedReply() if request.fault is None else fault_reply(request.fault)
+            return attrs.evolve(refused, execution_count=self._execution_count())
+        return super()._answer_to(request)
 
     def _follow(self, turns: list[Run | Answer]) -> None:
         for turn in turns:

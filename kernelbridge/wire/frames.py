@@ -30,9 +30,9 @@ class Limits:
 
     message_bytes: int = 2**30
 
-    def check(self, frames: Iterable[Frame | Buffer]) -> None:
-        """Raise `WireError` with the size and the limit when `frames` are larger together."""
-        size = sum(memoryview(frame).nbytes if isinstance(frame, memoryview) else len(frame) for frame in frames)
+    def check(self, frames: Iterable[Frame]) -> None:
+        """Raise `WireError`, with the size and the limit, when `frames` (bytes or views of bytes) are larger."""
+        size = sum(map(len, frames))
         if size > self.message_bytes:
             raise WireError(f"message of {size:,} bytes is over the limit of {self.message_bytes:,} bytes")
 

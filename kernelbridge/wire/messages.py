@@ -56,9 +56,8 @@ class Header:
         if not isinstance(fields, dict):
             raise WireError(f"header is no JSON object but {type(fields).__name__}")
         for name in _FIELDS:
-            value = fields.get(name, "")
-            if not isinstance(value, str):
-                raise WireError(f"header field {name!r} is no string but {type(value).__name__}")
+            if not isinstance(fields.get(name, ""), str):
+                raise WireError(f"header field {name!r} is no string but {type(fields[name]).__name__}")
         for name in ("msg_id", "msg_type"):
             if not fields.get(name):
                 raise WireError(f"header without {name}")
@@ -80,10 +79,18 @@ class Header:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form."""
-        fields: dict[str, Any] = {name: getattr(self, name) for name in _FIELDS}
+        fields: dict[str, Any] = {
+            "msg_id": self.msg_id,
+            "msg_type": self.msg_type,
+            "session": self.session,
+            "username": self.username,
+            "date": self.date,
+            "version": self.version,
+        }
         if self.subshell_id is not None:
             fields["subshell_id"] = self.subshell_id
-        fields.update(self.extra)
+        if self.extra:
+            fields.update(self.extra)
         return fields
 
     def to_json(self) -> bytes:
