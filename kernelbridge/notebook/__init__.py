@@ -5,3 +5,19 @@ files.py                                                 notebook files
 kernels.py                                               which kernel a notebook is run with
 run.py                                                   run_notebook
 """
+
+from kernelbridge.notebook.files import NotebookFileError, read_notebook, write_notebook
+from kernelbridge.notebook.outputs import CellOutputs, NotebookOutputs
+from kernelbridge.notebook.run import CellFailure, CellStart, NotebookRun, run_notebook
+
+__all__ = [
+    "CellFailure",
+    "CellOutputs",
+    "CellStart",
+    "NotebookFileError",
+    "NotebookOutputs",
+    "NotebookRun",
+    "read_notebook",
+    "run_notebook",
+    "write_notebook",
+]

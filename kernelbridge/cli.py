@@ -1,0 +1,181 @@
+"""The command line: arguments in, one call, and what came of it told to a person.
+
+What is done is in `kernelbridge.notebook` and `kernelbridge.python.install`, which are imported by the command that
+needs them, so that help and errors come at once. Everything said goes to stderr.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+from kernelbridge.version import __version__
+
+if TYPE_CHECKING:
+    from kernelbridge.notebook import CellFailure, CellStart
+
+FAILED, BAD_INPUT, INTERRUPTED, TERMINATED = 1, 2, 130, 143
+
+_TITLE_LENGTH = 60
+
+
+class _BadInput(click.ClickException):
+    """A mistake of the user: shown in one line."""
+
+    exit_code = BAD_INPUT
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, "--version", prog_name="kernelbridge", message="%(prog)s %(version)s")
+def main() -> None:
+    """Jupyter kernels and Python frontends, joined by threads, with everything a kernel shows in one order."""
+
+
+@main.command(short_help="Run a notebook and write it with its outputs.")
+@click.argument("notebook", type=click.Path(path_type=Path))
+@click.option(
+    "--output",
+    "-o",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Where to write the result. By default beside NOTEBOOK: tour.ipynb gives tour.out.ipynb.",
+)
+@click.option("--inplace", is_flag=True, help="Write the result over NOTEBOOK.")
+@click.option(
+    "--kernel",
+    "-k",
+    metavar="NAME",
+    help="The kernel to use. By default the notebook's own where that is installed, else the built-in one for Python.",
+)
+@click.option(
+    "--timeout",
+    metavar="SECONDS",
+    type=click.FloatRange(min=0, min_open=True),
+    help="How long each cell may run; one that runs longer is interrupted and fails. By default without end.",
+)
+@click.option("--allow-errors", is_flag=True, help="Go on after a cell that fails.")
+def run(
+    notebook: Path, output: Path | None, inplace: bool, kernel: str | None, timeout: float | None, allow_errors: bool
+) -> None:
+    """Run NOTEBOOK and write it with its outputs, as JupyterLab would save it.
+
+    The run ends at the first cell that fails. What ran until then is written, as it is on Ctrl-C; the cells after it
+    keep the outputs that they had. A cell tagged "raises-exception" may fail. The kernel's working folder is the
+    notebook's.
+
+    Exit status: 0 all cells ran; 1 a cell failed, ran out of time, or the kernel died in it; 2 the notebook, the kernel
+    or the output cannot be used, and nothing was written; 130 interrupted.
+    """
+    from kernelbridge.frontend.errors import BridgeError
+    from kernelbridge.notebook import NotebookFileError, run_notebook
+
+    if inplace and output is not None:
+        raise click.UsageError("--inplace and --output exclude each other.")
+    if inplace:
+        target = notebook
+    elif output is not None:
+        target = output
+    else:
+        target = notebook.with_name(f"{notebook.stem}.out.ipynb")
+    try:
+        with _terminating(), _progress() as show:
+            ran = run_notebook(
+                notebook,
+                output=target,
+                kernel_name=kernel,
+                timeout=timeout,
+                allow_errors=allow_errors,
+                on_progress=show,
+            )
+    except (NotebookFileError, BridgeError) as error:
+        raise _BadInput(str(error)) from None
+    except KeyboardInterrupt:
+        click.echo("Interrupted. What ran before, if anything did, is kept.", err=True)
+        sys.exit(INTERRUPTED)
+    if ran.failure is not None:
+        _show_failure(ran.failure)
+        click.echo(f"What ran is in {target}.", err=True)
+        sys.exit(FAILED)
+    click.echo(f"Ran {_count(ran.cells_run, 'cell')} with the kernel {ran.kernel_name}. Written: {target}", err=True)
+
+
+@main.command(short_help="Install the Python kernel for JupyterLab and other frontends.")
+@click.option("--user", "where", flag_value="user", help="For this user.")
+@click.option("--sys-prefix", "where", flag_value="sys-prefix", help="For this Python environment. The default.")
+@click.option("--prefix", metavar="DIR", help="Below DIR, as DIR/share/jupyter/kernels/kernelbridge.")
+def install(where: str | None, prefix: str | None) -> None:
+    """Install the Python kernel, so that JupyterLab and other frontends offer it.
+
+    It runs in the Python environment that this command belongs to. One that is installed already is replaced.
+    """
+    from kernelbridge.python.install import install as install_kernelspec
+
+    if where is not None and prefix is not None:
+        raise click.UsageError(f"--{where} and --prefix exclude each other.")
+    if where == "user":
+        user, prefix = True, None
+    else:
+        user, prefix = False, prefix or sys.prefix
+    try:
+        folder = install_kernelspec(user=user, prefix=prefix)
+    except OSError as error:
+        problem = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        raise _BadInput(f"the kernel cannot be installed: {problem}") from None
+    click.echo(f"Installed the kernel kernelbridge in {folder}", err=True)
+
+
+@contextlib.contextmanager
+def _terminating() -> Iterator[None]:
+    """Let SIGTERM end the program as an exception does, so that what ran is kept and the kernel is ended."""
+
+    def end(_number: int, _frame: FrameType | None) -> NoReturn:
+        sys.exit(TERMINATED)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextlib.contextmanager
+def _progress() -> Iterator[Callable[[CellStart], None]]:
+    """Give what shows the progress over the cells: a bar on a terminal, nothing elsewhere."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("starting the kernel", total=None)
+
+        def show(start: CellStart) -> None:
+            description = f"cell {start.number}: {escape(_title(start.source))}"
+            bar.update(task, total=start.steps, completed=start.step - 1, description=description)
+
+        yield show
+
+
+def _show_failure(failure: CellFailure) -> None:
+    click.echo(f"Cell {failure.number} failed: {_title(failure.source)}", err=True)
+    # click takes the colours out where stderr is no terminal.
+    for line in failure.traceback or [f"{failure.ename}: {failure.evalue}"]:
+        click.echo(line, err=True)
+
+
+def _title(source: str) -> str:
+    """Return a cell's first line that says something, cut to a length that fits into a line."""
+    first = next((line.strip() for line in source.splitlines() if line.strip()), "")
+    return first if len(first) <= _TITLE_LENGTH else f"{first[: _TITLE_LENGTH - 3]}..."
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

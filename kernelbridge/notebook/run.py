@@ -1,0 +1,297 @@
+"""Run a notebook through a Bridge, cell by cell, and keep what it shows.
+
+Everything is read from one subscription, so that what concerns an earlier cell (a thread that prints, a display that is
+updated) and what the kernel says on its comms come in the one order in which the kernel sent them. A cell is over when
+its execution is done and the kernel has taken what its Output widgets captured.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import nbformat
+from attrs import field, frozen
+
+from kernelbridge.frontend.bridge import Bridge, launch
+from kernelbridge.frontend.errors import BridgeError
+from kernelbridge.frontend.execution import Request
+from kernelbridge.frontend.launch import find_kernelspec
+from kernelbridge.notebook.files import check_writable, read_notebook, write_notebook
+from kernelbridge.notebook.kernels import choose_kernel
+from kernelbridge.notebook.outputs import CellOutputs, NotebookOutputs
+from kernelbridge.notebook.widgets import WIDGET_STATE_MIME
+from kernelbridge.wire.contents import Error
+from kernelbridge.wire.messages import Message
+
+INTERRUPT_GRACE: Final = 5.0
+"""Seconds in which a kernel that was interrupted must end its cell before it is given up."""
+
+_MAY_FAIL: Final = "raises-exception"
+
+
+@frozen
+class CellFailure:
+    """The error that ended a run.
+
+    `number` is the cell's place in the notebook, text cells included, from 1. `ename`, `evalue` and `traceback` are the
+    kernel's; a cell that ran out of time fails with `CellTimeoutError`, one whose kernel died with `KernelDiedError`.
+    """
+
+    number: int
+    source: str
+    ename: str
+    evalue: str
+    traceback: list[str] = field(factory=list)
+
+
+@frozen
+class CellStart:
+    """A cell begins to run: the `step`-th, from 1, of the `steps` that have something to run. `number` as above."""
+
+    step: int
+    steps: int
+    number: int
+    source: str
+
+
+@frozen
+class NotebookRun:
+    """What came of a run. `failure` is None when all cells ran and none failed that was not allowed to."""
+
+    notebook: Any
+    kernel_name: str | None
+    cells_run: int
+    failure: CellFailure | None
+
+
+def run_notebook(
+    notebook: str | os.PathLike[str] | Any,
+    *,
+    output: str | os.PathLike[str] | None = None,
+    kernel_name: str | None = None,
+    bridge: Bridge | None = None,
+    timeout: float | None = None,
+    allow_errors: bool = False,
+    cwd: str | os.PathLike[str] | None = None,
+    on_progress: Callable[[CellStart], None] | None = None,
+) -> NotebookRun:
+    """Run all code cells of a notebook, in order, up to the first that fails.
+
+    Takes a path or an `nbformat.NotebookNode`, which is changed in place; where to write the result (nowhere by
+    default); the kernel to launch, by default the notebook's own or the built-in one, or the `bridge` of one that runs
+    and is to stay; the seconds that each cell may take; whether errors in cells end the run (cells tagged
+    ``raises-exception`` never do); the kernel's working folder, by default the notebook's; and what is called before
+    each cell.
+
+    What ran is in the notebook, and written, whatever ends the run: a failure, an interrupt, an exception of
+    `on_progress`. On KeyboardInterrupt the running cell is interrupted first. Cells after that keep the outputs that
+    they had.
+
+    Raises NotebookFileError for a file that is no notebook or cannot be written, and NoSuchKernelError and
+    KernelStartError when there is no kernel to run it; nothing is written then.
+    """
+    if isinstance(notebook, str | os.PathLike):
+        cwd = Path(notebook).resolve().parent if cwd is None else cwd
+        notebook = read_notebook(notebook)
+    if output is not None:
+        check_writable(output)
+    if bridge is not None:
+        bridge.wait_ready()
+        runner = _Runner(bridge, notebook, timeout, allow_errors, on_progress)
+        return _run(runner, None, output)
+    kernel_name = kernel_name or choose_kernel(notebook.metadata)
+    with launch(kernel_name, cwd=cwd) as launched:
+        runner = _Runner(launched, notebook, timeout, allow_errors, on_progress)
+        return _run(runner, kernel_name, output)
+
+
+def _run(runner: _Runner, kernel_name: str | None, output: str | os.PathLike[str] | None) -> NotebookRun:
+    failure: CellFailure | None = None
+    try:
+        failure = runner.run()
+    finally:
+        runner.store(kernel_name)
+        if output is not None:
+            write_notebook(runner.notebook, output)
+    return NotebookRun(runner.notebook, kernel_name, runner.cells_run, failure)
+
+
+class _CellTimeoutError(Exception):
+    """The cell has used up its time."""
+
+
+class _Runner:
+    """One run. `run` may be left by any exception at any place; `store` keeps what there is then."""
+
+    def __init__(
+        self,
+        bridge: Bridge,
+        notebook: Any,
+        timeout: float | None,
+        allow_errors: bool,
+        on_progress: Callable[[CellStart], None] | None,
+    ) -> None:
+        self.notebook = notebook
+        self.cells_run = 0
+        self._bridge = bridge
+        self._timeout = timeout
+        self._allow_errors = allow_errors
+        self._on_progress = on_progress
+        self._outputs = NotebookOutputs()
+        self._ran: list[tuple[Any, CellOutputs]] = []
+        self._complete = False
+        self._subscription = bridge.subscribe()
+        # What the kernel is told of Output widgets: one message at a time, the next when it has taken the last.
+        self._comm_update: Request | None = None
+
+    def run(self) -> CellFailure | None:
+        """Run the cells and return the failure that ended it, if one did."""
+        steps = []
+        for number, cell in enumerate(self.notebook.cells, 1):
+            if cell.cell_type == "code":
+                if cell.source.strip():
+                    steps.append((number, cell))
+                else:
+                    cell.outputs, cell.execution_count = [], None
+        with self._subscription:
+            for step, (number, cell) in enumerate(steps, 1):
+                if self._on_progress is not None:
+                    self._on_progress(CellStart(step, len(steps), number, cell.source))
+                error = self._run_cell(cell)
+                self.cells_run += 1
+                if error is not None:
+                    return CellFailure(number, cell.source, error.ename, error.evalue, error.traceback)
+        self._complete = True
+        return None
+
+    def store(self, kernel_name: str | None) -> None:
+        """Put into the notebook what it has shown so far."""
+        for cell, outputs in self._ran:
+            cell.outputs = [nbformat.from_dict(output) for output in outputs.outputs]
+            cell.execution_count = outputs.execution_count
+            cell.metadata["execution"] = nbformat.from_dict(outputs.timing)
+        metadata = self.notebook.metadata
+        language_info = self._bridge.kernel_info_reply.get("language_info")
+        if isinstance(language_info, dict):
+            metadata["language_info"] = nbformat.from_dict(language_info)
+        if kernel_name is not None and "kernelspec" not in metadata:
+            spec = find_kernelspec(kernel_name)
+            metadata["kernelspec"] = nbformat.from_dict(
+                {"name": kernel_name, "display_name": spec.display_name, "language": spec.language}
+            )
+        self._store_widgets(metadata)
+
+    def _store_widgets(self, metadata: Any) -> None:
+        states = self._outputs.widget_states()
+        widgets = metadata.get("widgets", {})
+        if not self._complete:
+            # Outputs of cells that did not run may still show widgets of an earlier run.
+            states = {**widgets.get(WIDGET_STATE_MIME, {}).get("state", {}), **states}
+        if states:
+            saved = {"version_major": 2, "version_minor": 0, "state": states}
+            metadata["widgets"] = nbformat.from_dict({**widgets, WIDGET_STATE_MIME: saved})
+        else:
+            widgets.pop(WIDGET_STATE_MIME, None)
+            if not widgets:
+                metadata.pop("widgets", None)
+
+    def _run_cell(self, cell: Any) -> Error | None:
+        """Run a cell and return the error that ends the run, if there is one."""
+        may_fail = self._allow_errors or _MAY_FAIL in cell.metadata.get("tags", [])
+        deadline = None if self._timeout is None else time.monotonic() + self._timeout
+        execution = self._bridge.execute(cell.source, stop_on_error=not may_fail)
+        outputs = self._outputs.start(execution.msg_id)
+        self._ran.append((cell, outputs))
+        try:
+            reply = self._finish(execution, deadline)
+        except KeyboardInterrupt:
+            self._interrupt(execution)
+            raise
+        except _CellTimeoutError:
+            self._interrupt(execution)
+            error = Error(
+                ename="CellTimeoutError", evalue=f"the cell ran longer than {self._timeout:g} s", traceback=[]
+            )
+        except BridgeError as failure:
+            error = Error(ename=type(failure).__name__, evalue=str(failure), traceback=[])
+        else:
+            return None if may_fail else _error_of(reply)
+        # The kernel could not say it itself.
+        outputs.area.add(error)
+        return error
+
+    def _finish(self, execution: Request, deadline: float | None) -> Message:
+        """Wait until a cell is over, in this module's sense, and return its reply."""
+        self._receive_until_idle(execution, deadline)
+        reply = self._result(execution, deadline)
+        self._outputs.receive_reply(reply)
+        self._tell_kernel()
+        while self._comm_update is not None:
+            self._receive_until_idle(self._comm_update, deadline)
+            self._comm_update = None
+            self._tell_kernel()
+        return reply
+
+    def _receive_until_idle(self, request: Request, deadline: float | None) -> None:
+        """Take what the kernel publishes up to the `idle` of `request`. Raises what ends the request, if it ends so."""
+        while True:
+            try:
+                message = self._subscription.get(_left(deadline))
+            except TimeoutError:
+                raise _CellTimeoutError from None
+            except EOFError:
+                # The bridge was closed, and the request has ended with it.
+                self._result(request, deadline)
+                return
+            self._outputs.receive(message)
+            state = message.content.get("execution_state") if message.msg_type == "status" else None
+            if state == "dead":
+                self._result(request, deadline)
+            if state == "idle" and self._comm_update is not None and message.parent_id == self._comm_update.msg_id:
+                self._comm_update = None
+            if state == "idle" and message.parent_id == request.msg_id:
+                return
+            self._tell_kernel()
+
+    def _tell_kernel(self) -> None:
+        """Tell the kernel what an Output widget has captured, unless it still has to take the last such message."""
+        if self._comm_update is None and (update := self._outputs.take_comm_update()) is not None:
+            comm_id, data = update
+            self._comm_update = self._bridge.send_comm("comm_msg", {"comm_id": comm_id, "data": data})
+
+    def _interrupt(self, execution: Request) -> None:
+        """Interrupt a cell and take what it still shows; give it up when it does not end."""
+        self._bridge.interrupt()
+        try:
+            self._finish(execution, time.monotonic() + INTERRUPT_GRACE)
+        except (_CellTimeoutError, BridgeError):
+            # The run ends either way, and the kernel with it.
+            return
+
+    @staticmethod
+    def _result(request: Request, deadline: float | None) -> Message:
+        try:
+            return request.result(_left(deadline))
+        except TimeoutError:
+            raise _CellTimeoutError from None
+
+
+def _left(deadline: float | None) -> float | None:
+    return None if deadline is None else max(0.0, deadline - time.monotonic())
+
+
+def _error_of(reply: Message) -> Error | None:
+    """Return what an execution's reply says of its failure, or None if it was none."""
+    content = reply.content
+    if content.get("status") == "ok":
+        return None
+    traceback = content.get("traceback")
+    return Error(
+        ename=str(content.get("ename", content.get("status"))),
+        evalue=str(content.get("evalue", "")),
+        traceback=[str(line) for line in traceback] if isinstance(traceback, list) else [],
+    )
