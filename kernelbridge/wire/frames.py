@@ -99,7 +99,8 @@ def parent_json(parent: Header | None) -> bytes:
 def _parent(text: bytes) -> Header | None:
     """Read a parent header. All that one request causes carries the same one, so the last few are remembered."""
     fields = {} if text == b"{}" else unpack(text)
-    return None if fields == {} else Header.from_dict(fields, text)
+    # xeus kernels write null where there is no parent.
+    return None if fields is None or fields == {} else Header.from_dict(fields, text)
 
 
 def decode(

@@ -21,6 +21,7 @@ anything else, and what nests too deep      its ``repr``
 
 from __future__ import annotations
 
+import array
 import base64
 import json
 import math
@@ -38,7 +39,6 @@ _MAX_DEPTH = 200
 _MAX_DIGITS = 4000  # CPython refuses to convert more than 4,300 to text.
 _INT64 = range(-(2**63), 2**64)
 
-# The one repr of the standard library that an object whose own repr raises does not break.
 _repr = reprlib.Repr()
 _repr.maxother = 10_000
 
@@ -48,7 +48,7 @@ def pack(value: Any) -> bytes:
     try:
         return orjson.dumps(value, default=_substitute)
     except (TypeError, orjson.JSONEncodeError):
-        return json.dumps(_plain(value, 0), ensure_ascii=False, separators=(",", ":")).encode()
+        return json.dumps(_plain(value, 0, set()), ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def unpack(text: bytes | memoryview) -> Any:
@@ -69,7 +69,16 @@ def unpack(text: bytes | memoryview) -> Any:
 
 def _substitute(value: Any) -> Any:
     """Give orjson something that it can write in place of one value that it cannot."""
-    if isinstance(value, bytes | bytearray | memoryview):
+    try:
+        return _simpler(value)
+    except Exception:  # noqa: BLE001 - an object of the user's may raise anything when it is looked at.
+        return _shown(value)
+
+
+def _simpler(value: Any) -> Any:
+    if isinstance(value, memoryview):
+        value = value.tobytes()
+    if isinstance(value, bytes | bytearray):
         return base64.b64encode(value).decode()
     if isinstance(value, numbers.Integral):
         return int(value)
@@ -77,42 +86,70 @@ def _substitute(value: Any) -> Any:
         try:
             return float(value)
         except (OverflowError, TypeError, ValueError):
-            return _text(_repr.repr(value))
+            return _shown(value)
     if isinstance(value, Mapping):
         return dict(value)
-    if isinstance(value, Set | deque | KeysView | ValuesView):
+    if isinstance(value, tuple | Set | deque | KeysView | ValuesView):
         return list(value)
-    if hasattr(value, "__array_interface__"):
+    if isinstance(value, array.array) or hasattr(value, "__array_interface__"):
         return value.tolist()
-    return _text(_repr.repr(value))
+    return _shown(value)
 
 
-def _plain(value: Any, depth: int) -> Any:
-    """Rebuild `value` out of what the standard library's writer takes. Slow, and only for what orjson refused."""
+def _plain(value: Any, depth: int, above: set[int]) -> Any:
+    """Rebuild `value` out of what the standard library's writer takes. Slow, and only for what orjson refused.
+
+    `above` has the identities of the containers that `value` lies in: one that contains itself ends there, before it
+    is unrolled in every way that there is.
+    """
     if isinstance(value, str):
         return _text(value)
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, int):
-        return int(value) if value in _INT64 or abs(value) < 10**_MAX_DIGITS else hex(value)
+        return _integer(value)
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else None
-    if depth >= _MAX_DEPTH:
-        return _text(_repr.repr(value))
-    if isinstance(value, Mapping):
-        return {_key(key): _plain(item, depth + 1) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item, depth + 1) for item in value]
+    if depth >= _MAX_DEPTH or id(value) in above:
+        return _shown(value)
+    above.add(id(value))
     try:
-        return json.loads(orjson.dumps(value, default=_substitute))
-    except (TypeError, orjson.JSONEncodeError):
-        return _plain(_substitute(value), depth + 1)
+        if isinstance(value, dict):
+            return {_key(key): _plain(item, depth + 1, above) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [_plain(item, depth + 1, above) for item in value]
+        try:
+            return json.loads(orjson.dumps(value, default=_substitute))
+        except (TypeError, orjson.JSONEncodeError):
+            return _plain(_substitute(value), depth + 1, above)
+    finally:
+        above.discard(id(value))
 
 
 def _key(key: Any) -> str:
     if key is None or isinstance(key, bool):
         return json.dumps(key)
-    return _text(key if isinstance(key, str) else _repr.repr(key))
+    if isinstance(key, str):
+        return _text(key)
+    if type(key) is int:
+        return str(_integer(key))
+    try:
+        # Not the abridged one of reprlib: two long keys must not become the same.
+        return _text(repr(key))
+    except Exception:  # noqa: BLE001 - a repr is the user's code.
+        return _shown(key)
+
+
+def _integer(value: int) -> int | str:
+    return int(value) if value in _INT64 or abs(value) < 10**_MAX_DIGITS else hex(value)
+
+
+def _shown(value: Any) -> str:
+    """Return the `repr` of `value`, or where that raises, as that of a huge integer does, what its type is called."""
+    try:
+        return _text(_repr.repr(value))
+    except Exception:  # noqa: BLE001 - a repr is the user's code.
+        return f"<{type(value).__name__}>"
 
 
 def _text(text: str) -> str:
