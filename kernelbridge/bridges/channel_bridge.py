@@ -36,7 +36,7 @@ class ChannelBridge(Generic[T]):
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], maxsize: int = 0) -> None:
         self._queue: janus.Queue[T] = janus.Queue(maxsize)
         # Both sides' names, since an implementation of either face must not be looked up on every put.
-        self._put = self._queue.sync_q.put
+        self._put = self._queue.sync_q.put_nowait
         self._get = self._queue.sync_q.get_nowait
         self._address = f"inproc://kernelbridge-channel-{next(_numbers)}"
         # Guards the sending end, which any putter may touch, and `_asleep`. The lock is the full fence that a
@@ -58,7 +58,12 @@ class ChannelBridge(Generic[T]):
         that the reader does not wake to fight for the interpreter with the one who feeds it.
         """
         try:
-            self._put(item)
+            try:
+                self._put(item)
+            except janus.SyncQueueFull:
+                # The reader makes room, and may not have been rung for what is there already.
+                self.ring()
+                self._queue.sync_q.put(item)
         except janus.SyncQueueShutDown:
             return False
         if ring:
@@ -68,6 +73,8 @@ class ChannelBridge(Generic[T]):
     async def aput(self, item: T) -> bool:
         """Do what `put` does from an event loop, which goes on while a bounded queue is full."""
         try:
+            if self._queue.async_q.full():
+                self.ring()
             await self._queue.async_q.put(item)
         except janus.AsyncQueueShutDown:
             return False

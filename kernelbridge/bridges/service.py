@@ -37,6 +37,9 @@ class Service(ABC):
     def wake(self) -> None:
         """Tell the thread to stop, from any thread, wherever it waits. Calling it again does nothing."""
 
+    def abandon(self) -> None:
+        """Let go of what was made before the start, because there will be none. Calling it again does nothing."""
+
     def start(self) -> None:
         """Start the thread and return when it is ready. Raises what `run` raised before that."""
         self._thread.start()
@@ -52,9 +55,11 @@ class Service(ABC):
     def stop(self, timeout: float | None = None) -> bool:
         """Tell the thread to stop, wait for its end at most `timeout` seconds, and return whether it ended.
 
-        A service that was never started has ended. Must not be called on the service's own thread.
+        A service that was never started has ended, and lets go of what it holds already. Must not be called on the
+        service's own thread.
         """
         if self._thread.ident is None:
+            self.abandon()
             return True
         self.wake()
         self._thread.join(timeout)

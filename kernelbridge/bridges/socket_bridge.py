@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from typing import Generic, TypeVar
 
 import zmq
@@ -27,8 +28,9 @@ Socket = zmq.Socket[bytes]
 Context = zmq.Context[Socket]
 Frame = bytes | memoryview
 
-ZERO_COPY_BYTES = 65536
-"""From this size on, a frame is handed to and taken from ZMQ without a copy; below it, the copy is cheaper."""
+ZERO_COPY_BYTES = 2**20
+"""From this size on, a frame is handed to and taken from ZMQ without a copy. Below it the copy is cheaper: ZMQ tells
+of the end of each borrowed frame through a socket and a thread of their own."""
 
 # Plain integers: pyzmq's flags are enums, and joining two costs as much as sending a frame.
 _LAST = int(zmq.NOBLOCK)
@@ -60,6 +62,7 @@ class SocketBridge(Service, Generic[T]):
         # All below is owned by the thread.
         self._readers: dict[Socket, tuple[Callable[[list[Frame]], None], Callable[[], None] | None]] = {}
         self._poller = zmq.Poller()
+        self._taken: deque[T | _Stop] = deque()
         self._stopping = False
 
     # For any thread
@@ -71,8 +74,15 @@ class SocketBridge(Service, Generic[T]):
         """
         return self._inbox.put(item, ring)
 
+    def ring(self) -> None:
+        """Let the thread hear of what was put without a ring."""
+        self._inbox.ring()
+
     def wake(self) -> None:
         self._inbox.put(_Stop())
+
+    def abandon(self) -> None:
+        self._discard(self._inbox.close())
 
     # For the subclass, on the thread
 
@@ -130,19 +140,25 @@ class SocketBridge(Service, Generic[T]):
                         self._inbox.answer()
                     else:
                         self._read(socket)
-                for item in self._inbox.take():
+                self._taken.extend(self._inbox.take())
+                while self._taken and not self._stopping:
+                    item = self._taken.popleft()
                     if isinstance(item, _Stop):
                         self._stopping = True
-                        break
-                    self.deliver(item)
+                    else:
+                        self.deliver(item)
                 due = self.deadline()
                 if due is not None and due <= self.clock.monotonic():
                     self.on_deadline()
         finally:
-            for item in self._inbox.close():
-                if not isinstance(item, _Stop):
-                    self.discard(item)
+            # Also what was taken with the stop but put behind it, or behind an item that nobody survived.
+            self._discard([*self._taken, *self._inbox.close()])
             self.close_sockets()
+
+    def _discard(self, items: Iterable[T | _Stop]) -> None:
+        for item in items:
+            if not isinstance(item, _Stop):
+                self.discard(item)
 
     def _patience(self) -> int | None:
         """Return how long the poll may sleep, in milliseconds, None for as long as it takes."""

@@ -40,6 +40,12 @@ class Heartbeat(Service):
         finally:
             echo.close(0)
             control.close(0)
+            # A bind that failed, or a crash: nobody is left to be told to end.
+            self.abandon()
+
+    def abandon(self) -> None:
+        with self._ending:
+            self._end.close(0)
 
     def wake(self) -> None:
         with self._ending:

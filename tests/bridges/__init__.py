@@ -1,0 +1,1 @@
+"""Tests of how threads, queues and sockets meet."""

@@ -1,0 +1,27 @@
+"""For all tests: whatever a test starts, it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.leftovers import child_processes, threads
+
+
+@pytest.fixture(autouse=True)
+def no_thread_left() -> Iterator[None]:
+    """Hold that no thread of this library outlives the test that started it."""
+    before = threads()
+    yield
+    left = [thread for thread in threads() - before if thread.name.startswith("kernelbridge")]
+    assert not left, f"threads are left: {left}"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_process_left() -> Iterator[None]:
+    """Hold that no child process outlives the tests."""
+    before = set(child_processes())
+    yield
+    left = set(child_processes()) - before
+    assert not left, f"processes are left: {left}"
