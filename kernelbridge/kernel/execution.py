@@ -18,9 +18,10 @@ from collections.abc import Callable, Coroutine, Generator
 from types import FrameType
 from typing import Any
 
-import janus
+import attrs
 
 from kernelbridge.bridges.clock import Clock
+from kernelbridge.bridges.loop_bridge import LoopBridge
 from kernelbridge.kernel.comms import Comms
 from kernelbridge.kernel.handler import Handler
 from kernelbridge.kernel.outputs import Outputs
@@ -71,7 +72,7 @@ class Execution:
         self._clock = clock
         self._finished = finished
         # Between the Shell thread, which puts, and the execution thread's loop. None ends it.
-        self._queue: janus.Queue[list[Request] | None] = janus.Queue()
+        self._queue: LoopBridge[list[Request] | None] = LoopBridge()
         # All below is owned by the execution thread; interrupt() reads the first two.
         self._ident: int | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -83,7 +84,7 @@ class Execution:
 
     def run(self, requests: list[Request]) -> None:
         """Hand over `requests`, to be run in this order."""
-        self._hand_over(requests)
+        self._queue.put(requests)
 
     def interrupt(self) -> None:
         """Interrupt the request that runs, if one does, from any thread."""
@@ -96,14 +97,7 @@ class Execution:
     def end(self) -> None:
         """End `serve` when what runs has ended, from any thread. What waits is not run."""
         self._ending = True
-        self._hand_over(None)
-
-    def _hand_over(self, requests: list[Request] | None) -> None:
-        try:
-            self._queue.sync_q.put(requests)
-        except janus.SyncQueueShutDown:
-            # The thread has ended already: nobody will run these, as nobody runs what waits when the kernel ends.
-            return
+        self._queue.put(None)
 
     # On the execution thread
 
@@ -116,25 +110,26 @@ class Execution:
         before = signal.signal(signal.SIGINT, self._on_sigint) if on_main_thread else None
         try:
             ready()
-            while (requests := await self._queue.async_q.get()) is not None and not self._ending:
+            while (requests := await self._queue.take()) is not None and not self._ending:
                 await self._run_row(requests)
-                # Tasks that cells have started get their turn also while requests keep coming.
-                await asyncio.sleep(0)
+                if not self._queue.empty():
+                    # Tasks that cells have started get their turn also while requests keep coming.
+                    await asyncio.sleep(0)
         finally:
             if on_main_thread:
                 signal.signal(signal.SIGINT, before)
-            self._queue.close()
 
     async def _run_row(self, requests: list[Request]) -> None:
-        finished = Finished(None)
+        finished = Finished(None, length=len(requests))
         for request in requests:
             self._parents.enter(request.message)
             self._outputs.publish("status", BUSY, request.header)
             if isinstance(request.content, CommOpen | CommMsg | CommClose):
                 await self._guarded(self._comms.dispatch(request.message, request.content))
-                self._outputs.publish("status", IDLE, request.header)
+                # The last one wakes the IOPub thread for the whole row.
+                self._outputs.publish("status", IDLE, request.header, ring=True if request is requests[-1] else None)
             else:
-                finished = await self._run_request(request)
+                finished = attrs.evolve(await self._run_request(request), length=len(requests))
         self._finished(finished)
 
     async def _run_request(self, request: Request) -> Finished:

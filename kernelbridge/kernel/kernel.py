@@ -119,7 +119,7 @@ class Kernel:
             options.stream_seconds,
             options.backlog_bytes,
         )
-        self.outputs = Outputs(self._iopub.put, options.limits)
+        self.outputs = Outputs(self._iopub.put, self._iopub.ring, options.limits)
         """The one IOPub queue, for those who know the parent that a message should have."""
         self.comms = Comms(self.outputs, self.parents)
         """The open comms and their targets."""
@@ -146,7 +146,7 @@ class Kernel:
         )
         self._stdin = Stdin(wire, self._binder("stdin"), self.outputs, self._crashed)
         self._heartbeat = Heartbeat(self._context, self._binder("hb"), self._crashed)
-        self._execution = Execution(handler, self.outputs, self.parents, self.comms, clock, self._shell.put)
+        self._execution = Execution(handler, self.outputs, self.parents, self.comms, clock, self._shell.finished)
         # Guards the three below: any thread may stop the kernel, or crash.
         self._life = threading.Lock()
         self._stopped = False

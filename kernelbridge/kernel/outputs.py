@@ -102,9 +102,14 @@ Item = Publication | StreamText | Flush
 class Outputs:
     """The put side of the queue. Takes `enqueue`, which takes an item and whether to ring, and says if it is read."""
 
-    def __init__(self, enqueue: Callable[[Item, bool], bool], limits: Limits = NO_LIMITS) -> None:
+    def __init__(
+        self, enqueue: Callable[[Item, bool], bool], ring: Callable[[], None], limits: Limits = NO_LIMITS
+    ) -> None:
         self._enqueue = enqueue
+        self._ring = ring
         self._limits = limits
+        # Written by the Shell thread; whoever reads it a moment too early or late rings once too often or too late.
+        self._hushed = False
         # Held while an item takes its place in the queue; guards the three below.
         self._order = threading.Lock()
         self._tail: StreamText | None = None
@@ -118,9 +123,12 @@ class Outputs:
         parent: Header | None,
         metadata: Mapping[str, Any] | None = None,
         buffers: Sequence[Buffer] = (),
-        ring: bool = True,
+        ring: bool | None = None,
     ) -> None:
-        """Put a message. `content` may be JSON text already. Without `ring` it may be sent only with the next put.
+        """Put a message. `content` may be JSON text already.
+
+        `ring`: True wakes the IOPub thread now; False leaves that to a put which follows at once; by default it is
+        woken now, or when the hush is over.
 
         Raises `WireError` when content and buffers are over the limit of a message, or a buffer is not contiguous.
         """
@@ -144,10 +152,24 @@ class Outputs:
         """Return when all that was put before is on the socket (contract K3), at once when nobody reads any more."""
         sent = threading.Lock()
         sent.acquire()
-        if self._put(Flush(sent.release)):
+        if self._put(Flush(sent.release), ring=True):
             sent.acquire()
 
-    def _put(self, item: Item, ring: bool = True) -> bool:
+    def hush(self) -> None:
+        """Let the IOPub thread sleep while a request runs that is likely to end at once, until `end_hush`.
+
+        Else it wakes with `busy` and takes the interpreter from the very code whose output it waits for.
+        """
+        self._hushed = True
+
+    def end_hush(self) -> None:
+        """Wake the IOPub thread for what was put in the meantime, and with each put from now on."""
+        self._hushed = False
+        self._ring()
+
+    def _put(self, item: Item, ring: bool | None = None) -> bool:
+        if ring is None:
+            ring = not self._hushed
         me = threading.get_ident()
         if self._holder == me:
             # The garbage collector, or a signal handler, has come between the lines below and prints: after them.
@@ -158,12 +180,12 @@ class Outputs:
             try:
                 accepted = self._append(item, ring)
                 while self._late:
-                    self._append(self._late.popleft())
+                    self._append(self._late.popleft(), ring)
                 return accepted
             finally:
                 self._holder = None
 
-    def _append(self, item: Item, ring: bool = True) -> bool:
+    def _append(self, item: Item, ring: bool) -> bool:
         # The tail goes first: once the item is in the queue, a write on another thread must not find it any more.
         self._tail = None
         accepted = self._enqueue(item, ring)

@@ -30,6 +30,9 @@ logger = logging.getLogger("kernelbridge")
 
 T = TypeVar("T")
 
+LONG_ROW = 16
+"""From how many requests in a row on the channel and the IOPub thread take turns."""
+
 BUSY = b'{"execution_state":"busy"}'
 IDLE = b'{"execution_state":"idle"}'
 
@@ -132,14 +135,17 @@ class RouterChannel(SocketBridge[T]):
             return
         self.received(message)
 
-    def _row_has_been_read(self) -> None:
-        """After many answers in a row, wait until what they put is sent.
+    def take_turns(self, requests: int) -> None:
+        """After many requests in a row, wait until what they put is sent.
 
         The IOPub thread has its work then, and both would fight for the interpreter at every frame that either sends:
         taking turns is several times as fast. Nothing that IOPub does waits for this thread.
         """
-        if self._answered > 1:
+        if requests >= LONG_ROW:
             self._outputs.flush()
+
+    def _row_has_been_read(self) -> None:
+        self.take_turns(self._answered)
         self._answered = 0
 
     def check(self, message: Message) -> Request:
@@ -171,7 +177,7 @@ class RouterChannel(SocketBridge[T]):
 
     def idle(self, request: Request) -> None:
         """Close the brackets. After the reply is sent: who sees `idle` finds the reply on its way."""
-        self._outputs.publish("status", IDLE, request.header)
+        self._outputs.publish("status", IDLE, request.header, ring=True)
 
     def send_reply(self, reply: Reply) -> None:
         """Send `reply` to whoever asked. One that is over the limit is replaced by an error that says so."""

@@ -37,6 +37,13 @@ RUN_TYPES = COMM_TYPES | {
 }
 
 
+ROW_LENGTH = 64
+"""How many comm messages run in a row. What they put is sent before the next row starts, see `router`."""
+
+HUSH_SECONDS = 0.002
+"""How long a request may run before what it has put so far is sent. Most end sooner, and are sent as one."""
+
+
 @attrs.frozen
 class Run:
     """Run these on the execution thread, in this order. Only the last may have a reply."""
@@ -55,43 +62,46 @@ class Answer:
 class Finished:
     """The execution thread is done with what it was given to run.
 
-    `reply` is the answer to the last of it, if it has one. `failed`: what waits is to be aborted.
+    `reply` is the answer to the last of it, if it has one. `failed`: what waits is to be aborted. `length`: how many
+    requests it was.
     """
 
     reply: Reply | None
     failed: bool = False
+    length: int = 1
 
 
 class ShellCore:
     """Whose turn it is. Each method returns what is to be done now, in order."""
 
     def __init__(self) -> None:
-        self._waiting: deque[Request] = deque()
+        self.waiting: deque[Request] = deque()
+        """What has arrived and not had its turn."""
         self._running = False
 
     def received(self, request: Request) -> list[Run | Answer]:
         """Take a request that has arrived."""
-        self._waiting.append(request)
+        self.waiting.append(request)
         return self._turns()
 
     def finished(self, failed: bool) -> list[Run | Answer]:
         """Hear that what was given to run has ended, and been answered."""
         self._running = False
         if failed:
-            for waiting in self._waiting:
+            for waiting in self.waiting:
                 waiting.aborted = waiting.msg_type == "execute_request"
         return self._turns()
 
     def _turns(self) -> list[Run | Answer]:
         turns: list[Run | Answer] = []
-        while self._waiting and not self._running:
-            if not _runs(self._waiting[0]):
-                turns.append(Answer(self._waiting.popleft()))
+        while self.waiting and not self._running:
+            if not _runs(self.waiting[0]):
+                turns.append(Answer(self.waiting.popleft()))
                 continue
             row: list[Request] = []
-            while self._waiting and _runs(self._waiting[0]):
-                row.append(self._waiting.popleft())
-                if row[-1].msg_type not in COMM_TYPES:
+            while self.waiting and _runs(self.waiting[0]):
+                row.append(self.waiting.popleft())
+                if row[-1].msg_type not in COMM_TYPES or len(row) == ROW_LENGTH:
                     break
             self._running = True
             turns.append(Run(row))
@@ -120,14 +130,36 @@ class Shell(RouterChannel[Finished]):
         self._execution_count = execution_count
         # Owned by the thread.
         self._core = ShellCore()
+        self._hush_ends: float | None = None
 
     def received(self, message: Message) -> None:
         self._follow(self._core.received(self.check(message)))
 
+    def deadline(self) -> float | None:
+        return self._hush_ends
+
+    def on_deadline(self) -> None:
+        self._hush_ends = None
+        self._outputs.end_hush()
+
+    def finished(self, item: Finished) -> None:
+        """Hear from the execution thread that what it was given has ended."""
+        if item.reply is not None:
+            self.put(item)
+            return
+        # Nobody waits for the end of a row of comm messages but what is behind it. Put, then look: a request that
+        # arrives in between sees the item, or is seen here.
+        self.put(item, ring=False)
+        if self._core.waiting:
+            self.ring()
+
     def deliver(self, item: Finished) -> None:
+        self._hush_ends = None
         if item.reply is not None:
             self.send_reply(item.reply)
             self.idle(item.reply.request)
+        self._outputs.end_hush()
+        self.take_turns(item.length)
         if item.failed:
             self._read_what_has_arrived()
         self._follow(self._core.finished(item.failed))
@@ -151,6 +183,8 @@ class Shell(RouterChannel[Finished]):
     def _follow(self, turns: list[Run | Answer]) -> None:
         for turn in turns:
             if isinstance(turn, Run):
+                self._outputs.hush()
+                self._hush_ends = self.clock.monotonic() + HUSH_SECONDS
                 self._run(turn.requests)
             else:
                 self.answer(turn.request)

@@ -31,6 +31,7 @@ from kernelbridge.wire.contents import (
 
 if TYPE_CHECKING:
     from kernelbridge.python.app import IPKernelApp
+    from kernelbridge.python.history import PacedFlag
     from kernelbridge.python.shell import ZMQInteractiveShell
 
 
@@ -61,6 +62,7 @@ class PythonHandler(Handler):
         self._arguments = list(arguments)
         self._app: IPKernelApp
         self._shell: ZMQInteractiveShell
+        self._history_flag: PacedFlag | None
 
     @property
     def banner(self) -> str:  # type: ignore[override]
@@ -69,6 +71,7 @@ class PythonHandler(Handler):
     def start(self) -> None:
         from kernelbridge.python import comms
         from kernelbridge.python.app import IPKernelApp
+        from kernelbridge.python.history import pace
         from kernelbridge.python.streams import KernelStream
 
         sys.stdout = KernelStream(self.kernel, "stdout", sys.__stdout__)
@@ -79,8 +82,11 @@ class PythonHandler(Handler):
         self._app = IPKernelApp.instance(kernel=self.kernel)
         self._app.initialize(self._arguments)
         self._shell = self._app.shell
+        self._history_flag = pace(self._shell.history_manager)
 
     def stop(self, restart: bool) -> None:
+        if self._history_flag is not None:
+            self._history_flag.hurry()
         sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
 
     async def execute(self, request: ExecuteRequest, execution_count: int) -> ExecuteReply | ErrorReply:

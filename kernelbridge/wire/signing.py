@@ -34,11 +34,12 @@ class Signer:
         return self._keyed is not None
 
     def sign(self, parts: Iterable[bytes]) -> bytes:
-        """Return the signature of the joined `parts`: hexadecimal, or empty without a key."""
+        """Return the signature of `parts` one after the other: hexadecimal, or empty without a key."""
         if self._keyed is None:
             return b""
         digest = self._keyed.copy()
-        digest.update(b"".join(parts))
+        for part in parts:
+            digest.update(part)
         return digest.hexdigest().encode()
 
     def verify(self, signature: bytes, parts: Iterable[bytes]) -> bool:
