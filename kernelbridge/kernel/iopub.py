@@ -208,10 +208,9 @@ class IOPub(SocketBridge[Item]):
                 self._send(*step)
 
     def _send(self, number: int, publication: Publication) -> None:
-        if publication.metadata:
-            metadata = pack({**publication.metadata, "kernelbridge": {"seq": number}})
-        else:
-            metadata = b'{"kernelbridge":{"seq":%d}}' % number
+        metadata = b'{"kernelbridge":{"seq":%d}}' % number
+        if publication.metadata != b"{}":
+            metadata = b"%b,%b" % (metadata[:-1], publication.metadata[1:])
         frames = assemble(
             [publication.msg_type.encode() if publication.topic is None else publication.topic],
             self._session.header(publication.msg_type).to_json(),

@@ -26,12 +26,12 @@ STREAM_CHARACTERS = 2**18
 
 @attrs.frozen
 class Publication:
-    """One message to publish. `content` is JSON text; `topic` is what a subscriber may filter by."""
+    """One message to publish. `content` and `metadata` are JSON text; `topic` is what a subscriber may filter by."""
 
     msg_type: str
     content: bytes
     parent: Header | None = None
-    metadata: Mapping[str, Any] | None = None
+    metadata: bytes = b"{}"
     buffers: Sequence[Frame] = ()
     topic: bytes | None = None
 
@@ -46,7 +46,7 @@ class StreamText:
         self._lock = threading.RLock()
         self._parts = [text]
         self._size = len(text)
-        self._open = self._size < STREAM_CHARACTERS
+        self._open = self._size < STREAM_CHARACTERS or _is_begun(text)
 
     def add(self, text: str) -> bool:
         """Add `text`, or return False when this text takes no more."""
@@ -55,7 +55,7 @@ class StreamText:
                 return False
             self._parts.append(text)
             self._size += len(text)
-            self._open = self._size < STREAM_CHARACTERS
+            self._open = self._size < STREAM_CHARACTERS or _is_begun(text)
             return True
 
     def close(self) -> str:
@@ -78,7 +78,7 @@ class StreamText:
             cut = text.rfind("\n") + 1
             if cut < held:
                 cut = len(text)
-            if cut > held and cut == len(text) and "\ud800" <= text[-1] <= "\udbff":
+            if cut > held and cut == len(text) and _is_begun(text):
                 cut -= 1
             shown, kept = text[:cut], text[cut:]
             self._parts[:] = [kept] if kept else []
@@ -87,6 +87,11 @@ class StreamText:
                 # Nobody waits for an empty text; the next write starts a new one, whose arrival starts the timer.
                 self._open = False
             return shown, len(kept)
+
+
+def _is_begun(text: str) -> bool:
+    """Return whether `text` ends with the first half of a surrogate pair, which must not part from the other."""
+    return "\ud800" <= text[-1:] <= "\udbff"
 
 
 @attrs.frozen
@@ -130,15 +135,17 @@ class Outputs:
         `ring`: True wakes the IOPub thread now; False leaves that to a put which follows at once; by default it is
         woken now, or when the hush is over.
 
-        Raises `WireError` when content and buffers are over the limit of a message, or a buffer is not contiguous.
+        Raises `WireError` when content, metadata and buffers are over the limit of a message, or a buffer is not
+        contiguous, and UnicodeEncodeError for a `msg_type` that is no Unicode.
         """
         text = content if isinstance(content, bytes) else pack(content)
+        metadata_text = pack({k: v for k, v in metadata.items() if k != "kernelbridge"}) if metadata else b"{}"
         sealed = seal(buffers) if buffers else ()
         try:
-            self._limits.check((text, *sealed))
+            self._limits.check((text, metadata_text, *sealed))
         except WireError as refusal:
             raise WireError(f"{msg_type} is not sent: {refusal}") from None
-        self._put(Publication(msg_type, text, parent, metadata, sealed), ring)
+        self._put(Publication(msg_type, text, parent, metadata_text, sealed, msg_type.encode()), ring)
 
     def write(self, name: str, text: str, parent: Header | None) -> None:
         """Put `text` on the stream `name` ("stdout" or "stderr")."""
