@@ -16,10 +16,12 @@ import asyncio
 import os
 import signal
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Self
+
+from zmq import ZMQError
 
 from kernelbridge.bridges.clock import Clock, SystemClock
 from kernelbridge.bridges.socket_bridge import Context
@@ -197,6 +199,7 @@ class Bridge:
 
         A launched kernel is killed if it runs `grace` seconds from now. The bridge itself is to be closed as always.
         """
+        self._link.second_start = None
         request = self._ask("shutdown_request", channel="control", restart=restart)
         if self._link.process is not None:
             self._link.process.end(grace)
@@ -242,9 +245,12 @@ class Bridge:
                 closed.set_result(None)
 
         # Not in the loop's executor, whose threads would stay.
-        threading.Thread(target=close, name="kernelbridge-frontend-close", daemon=True).start()
+        thread = threading.Thread(target=close, name="kernelbridge-frontend-close", daemon=True)
+        thread.start()
         # Closing goes on to its end also when its caller is cancelled.
         await asyncio.wrap_future(closed)
+        # It has nothing left to do but to end.
+        thread.join()
 
     def __enter__(self) -> Self:
         try:
@@ -290,15 +296,8 @@ def connect(
         info, name = connection, connection.kernel_name or connection.endpoint("shell")
     else:
         info, name = load_connection_file(connection), os.fspath(connection)
-    link = Link(
-        name,
-        Signer(info.key, info.signature_scheme),
-        context=context,
-        clock=clock or SystemClock(),
-        limits=limits,
-        timeout=timeout,
-    )
-    _open(link, info)
+    link = _link(name, info.key, context, clock, timeout, limits, info.signature_scheme)
+    _begin(link, partial(link.open, info))
     return Bridge(link)
 
 
@@ -321,44 +320,34 @@ def launch(
     later raises `KernelStartError` where it is waited for.
     """
     # jupyter_client takes 0.2 s to import, and only who launches needs it.
-    from kernelbridge.frontend import launch as launching
-    from kernelbridge.frontend.process import KernelProcess
+    from kernelbridge.frontend.launch import Launcher
 
-    transport = transport or launching.default_transport()
-    spec = launching.find_kernelspec(kernel_name)
-    files = launching.new_files(transport)
+    launcher = Launcher(kernel_name, transport=transport, cwd=cwd, extra_env=env, extra_arguments=extra_arguments)
+    link = _link(kernel_name, launcher.key, context, clock, timeout, limits)
+    _begin(link, partial(launcher.launch, link))
+    return Bridge(link, launcher.spec.interrupt_mode)
+
+
+def _link(
+    name: str,
+    key: bytes,
+    context: Context | None,
+    clock: Clock | None,
+    timeout: float | None,
+    limits: Limits,
+    scheme: str = "hmac-sha256",
+) -> Link:
+    signer = Signer(key, scheme)
+    return Link(name, signer, context=context, clock=clock or SystemClock(), limits=limits, timeout=timeout)
+
+
+def _begin(link: Link, start: Callable[[], None]) -> None:
     try:
-        info = launching.new_connection(transport, files, kernel_name)
-        link = Link(
-            kernel_name,
-            Signer(info.key, info.signature_scheme),
-            context=context,
-            clock=clock or SystemClock(),
-            limits=limits,
-            timeout=timeout,
-        )
-        link.process = KernelProcess(
-            partial(launching.new_provisioner, spec, kernel_name, files, info),
-            launching.launch_options(cwd, env, extra_arguments),
-            link.exited,
-            files.remove,
-        )
-        # Before the channels: the kernel starts while they connect.
-        link.process.start()
-    except BaseException:
-        files.remove()
-        raise
-    _open(link, info)
-    return Bridge(link, spec.interrupt_mode)
-
-
-def _open(link: Link, info: ConnectionInfo) -> None:
-    try:
-        link.open(info)
+        start()
     except BaseException as error:
         link.close(0)
-        if isinstance(error, OSError):
-            raise KernelStartError(f"cannot connect to kernel {link.name!r}: {error}") from error
+        if isinstance(error, OSError | ZMQError):
+            raise KernelStartError(f"kernel {link.name!r} could not be started: {error}") from error
         raise
 
 

@@ -17,6 +17,7 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal, cast
 
@@ -29,7 +30,18 @@ from jupyter_client.provisioning.provisioner_base import KernelProvisionerBase
 from jupyter_core.paths import jupyter_runtime_dir
 
 from kernelbridge.frontend.errors import KernelStartError, NoSuchKernelError
-from kernelbridge.wire.connection import CHANNELS, IPC_PATH_LIMIT, ConnectionInfo, random_key, write_connection_file
+from kernelbridge.frontend.link import Link
+from kernelbridge.frontend.process import KernelProcess
+from kernelbridge.wire.connection import (
+    CHANNELS,
+    IPC_PATH_LIMIT,
+    Channel,
+    ConnectionInfo,
+    RegistrationInfo,
+    random_key,
+    write_connection_file,
+    write_registration_file,
+)
 
 LaunchTransport = Literal["ipc", "tcp"]
 
@@ -123,13 +135,13 @@ def _socket_prefix(folder: Path) -> str:
     return str(folder / "s")
 
 
-def new_connection(transport: LaunchTransport, files: Files, kernel_name: str) -> ConnectionInfo:
-    """Return addresses for a kernel, with a key of their own, and write them into its connection file."""
+def new_connection(transport: LaunchTransport, files: Files, kernel_name: str, key: bytes) -> ConnectionInfo:
+    """Return addresses for a kernel, and write them into its connection file."""
     if transport == "ipc" and files.socket_folder is not None:
         ip, ports = _socket_prefix(files.socket_folder), list(range(1, len(CHANNELS) + 1))
     else:
         ip, ports = LOOPBACK, _free_ports(len(CHANNELS))
-    info = ConnectionInfo(transport=transport, ip=ip, key=random_key(), kernel_name=kernel_name)
+    info = ConnectionInfo(transport=transport, ip=ip, key=key, kernel_name=kernel_name)
     info = info.with_ports(dict(zip(CHANNELS, ports, strict=True)))
     write_connection_file(files.connection_file, info)
     return info
@@ -171,11 +183,68 @@ def new_provisioner(
     return factory.create_provisioner_instance(files.kernel_id, spec, parent=manager)
 
 
-def launch_options(
-    cwd: str | os.PathLike[str] | None, env: Mapping[str, str] | None, extra_arguments: Sequence[str]
-) -> dict[str, Any]:
-    """Return the options of a provisioner's launch. `env` is added to this process's environment."""
-    options: dict[str, Any] = {"env": {**os.environ, **(env or {})}, "extra_arguments": list(extra_arguments)}
-    if cwd is not None:
-        options["cwd"] = os.fspath(cwd)
-    return options
+class Launcher:
+    """Launches one kernel for a link. `extra_env` is added to this process's environment.
+
+    With no `transport`, a kernel that ends while it starts on IPC is started once more on TCP: Deno knows nothing else,
+    and xeus takes no path beyond some 30 bytes.
+    """
+
+    def __init__(
+        self,
+        kernel_name: str,
+        *,
+        transport: LaunchTransport | None,
+        cwd: str | os.PathLike[str] | None,
+        extra_env: Mapping[str, str] | None,
+        extra_arguments: Sequence[str],
+    ) -> None:
+        self.spec = find_kernelspec(kernel_name)
+        self.key = random_key()
+        self._name = kernel_name
+        self._transport = transport
+        self._options: dict[str, Any] = {
+            "env": {**os.environ, **(extra_env or {})},
+            "extra_arguments": list(extra_arguments),
+        }
+        if cwd is not None:
+            self._options["cwd"] = os.fspath(cwd)
+
+    def launch(self, link: Link) -> None:
+        """Start the process and connect the link to it, now or when it has reported its ports."""
+        first = self._transport or default_transport()
+        if self._transport is None and first != "tcp" and self._name != BUILT_IN:
+            link.second_start = partial(self._start, link, "tcp")
+        self._start(link, first)
+
+    def _start(self, link: Link, transport: LaunchTransport) -> None:
+        files = new_files(transport)
+        info = None
+        try:
+            if transport == "tcp" and knows_registration(self.spec):
+                port = link.register(files.kernel_id, LOOPBACK, partial(self._registered, link, files))
+                registration = RegistrationInfo(
+                    kernel_id=files.kernel_id, registration_ip=LOOPBACK, registration_port=port, key=self.key
+                )
+                write_registration_file(files.connection_file, registration)
+            else:
+                info = new_connection(transport, files, self._name, self.key)
+            process = KernelProcess(
+                partial(new_provisioner, self.spec, self._name, files, info),
+                self._options,
+                link.exited,
+                files.remove,
+            )
+            link.process = process
+            process.start()
+        except BaseException:
+            files.remove()
+            raise
+        if info is not None:
+            link.open(info)
+
+    def _registered(self, link: Link, files: Files, ports: dict[Channel, int]) -> None:
+        info = ConnectionInfo(ip=LOOPBACK, key=self.key, kernel_name=self._name).with_ports(ports)
+        # In place of the registration file, which has served: who looks for running kernels finds this one.
+        write_connection_file(files.connection_file, info)
+        link.opened(info)

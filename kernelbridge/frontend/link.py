@@ -24,15 +24,24 @@ from kernelbridge.bridges.service import Service
 from kernelbridge.bridges.socket_bridge import Context, Frame
 from kernelbridge.frontend.channel import Channel, Wiring
 from kernelbridge.frontend.control import Control
-from kernelbridge.frontend.errors import BridgeClosedError, BridgeCrashedError, KernelDiedError, KernelStartError
+from kernelbridge.frontend.errors import (
+    BridgeClosedError,
+    BridgeCrashedError,
+    BridgeError,
+    KernelDiedError,
+    KernelStartError,
+)
 from kernelbridge.frontend.execution import Ended, Execution, Request, Tracker
 from kernelbridge.frontend.heartbeat import Heartbeat
 from kernelbridge.frontend.iopub import Iopub
+from kernelbridge.frontend.registration import Registration
 from kernelbridge.frontend.shell import Shell
 from kernelbridge.frontend.stdin import Stdin, answer
 from kernelbridge.frontend.strays import Strays
 from kernelbridge.frontend.subscribers import Subscribers
+from kernelbridge.wire.connection import Channel as ChannelName
 from kernelbridge.wire.connection import ConnectionInfo
+from kernelbridge.wire.errors import WireError
 from kernelbridge.wire.frames import Limits, encode
 from kernelbridge.wire.messages import Buffer, Message, Session
 from kernelbridge.wire.signing import Signer
@@ -83,6 +92,10 @@ class Link:
         """Content of the kernel_info_reply; empty until the kernel is ready."""
         self.connection: ConnectionInfo | None = None
         self.process: KernelProcess | None = None
+        self.second_start: Callable[[], None] | None = None
+        """Starts the kernel in another way, once, when its process has ended before it was ready. For `launch`."""
+        self.registration: Registration | None = None
+        """Where a kernel reports its ports, if it does."""
         self._signer = signer
         self._limits = limits
         self._timeout = timeout
@@ -147,11 +160,10 @@ class Link:
         with self._tearing:
             if self.fate != "alive":
                 return
-            shell = Shell(wiring, self.session, self._timeout, partial(self._replied, "shell"), self._ready, self._late)
             channels = Channels(
-                shell,
+                Shell(wiring, self.session, self._timeout, partial(self._replied, "shell"), self._ready, self._late),
                 Control(wiring, partial(self._replied, "control")),
-                Iopub(wiring, self._published, shell.heard),
+                Iopub(wiring, self._published),
                 Stdin(wiring, self._input_requested),
                 Heartbeat(wiring),
             )
@@ -161,6 +173,32 @@ class Link:
             # Shell last: it is the one that says that the kernel is ready.
             for channel in reversed(channels.all()):
                 channel.start()
+
+    def register(self, kernel_id: str, ip: str, on_ports: Callable[[dict[ChannelName, int]], None]) -> int:
+        """Return the port at which the kernel of this id is to report its ports. `on_ports` is called with them."""
+        registration = Registration(
+            self._context,
+            self.clock,
+            ip=ip,
+            kernel_id=kernel_id,
+            signer=self._signer,
+            strays=self.strays,
+            timeout=self._timeout,
+            on_ports=on_ports,
+            on_late=partial(self._late, "it has not reported its ports"),
+            on_crash=self._crashed,
+        )
+        with self.ordering:
+            self.registration = registration
+        registration.start()
+        return registration.port
+
+    def opened(self, connection: ConnectionInfo) -> None:
+        """Do what `open` does where nobody could take its exception: the start fails instead."""
+        try:
+            self.open(connection)
+        except (OSError, zmq.ZMQError) as error:
+            self.fail_start(f"cannot be connected to: {error}")
 
     def _ready(self, info: dict[str, Any]) -> None:
         with self.ordering:
@@ -191,7 +229,10 @@ class Link:
         with self.ordering:
             ended = self.tracker.published(batch)
             self.subscribers.hand(batch)
+            starting = self._channels if self._held is not None else None
         _settle(ended)
+        if starting is not None:
+            starting.shell.heard(batch)
 
     def _replied(self, channel: SendingChannel, message: Message) -> None:
         with self.ordering:
@@ -224,6 +265,8 @@ class Link:
 
     def exited(self, how: Exit) -> None:
         """Learn, on the process's thread, that the process has ended. Returns when all consequences have happened."""
+        if self._starts_again():
+            return
         finished = threading.Event()
 
         def end() -> None:
@@ -241,6 +284,22 @@ class Link:
                 # Nobody is left to take what has not been sent.
                 channel.linger = 0
         self._tear_down()
+
+    def _starts_again(self) -> bool:
+        """Make the second start, if there is one and it is of use. What was asked for is still held: none is lost."""
+        with self.ordering:
+            start, self.second_start = self.second_start, None
+            if start is None or self.fate != "alive" or self._held is None or self._start_error is not None:
+                return False
+        self._stop_channels()
+        try:
+            start()
+        except (BridgeError, WireError, OSError, zmq.ZMQError) as error:
+            self._start_error = KernelStartError(f"kernel {self.name!r} could not be started: {error}")
+            self._die(None)
+            if self.process is not None:
+                self.process.end(0)
+        return True
 
     def _die(self, how: Exit | None) -> None:
         """End what is open, once, because the kernel is gone; `how` is None where it has no process here."""
@@ -293,12 +352,14 @@ class Link:
         Returns when no thread, process or file is left. Further calls do, and wait for, the same.
         """
         was_ready = self._end_all("closed", lambda: BridgeClosedError("the bridge was closed"))
-        if self.process is not None:
+        while (process := self.process) is not None:
             if was_ready:
                 self._ask_to_shut_down()
             # One that is not ready would not hear it, and has nothing to lose.
-            self.process.end(grace if was_ready else 0)
-            self.process.stop()
+            process.end(grace if was_ready else 0)
+            process.stop()
+            if process is self.process:
+                break
         self._tear_down()
         with self.ordering:
             self.subscribers.end()
@@ -310,17 +371,28 @@ class Link:
 
     def _release_channels(self) -> None:
         """Tell the channels' threads to end. Does not wait for them, and so may be called on one of them."""
-        for channel in self._open_channels():
-            channel.wake()
+        for service in self._open_services():
+            service.wake()
 
-    def _open_channels(self) -> Iterable[Service]:
+    def _open_services(self) -> tuple[Service, ...]:
         with self.ordering:
-            return () if self._channels is None else self._channels.all()
+            channels: tuple[Service, ...] = () if self._channels is None else self._channels.all()
+            return channels if self.registration is None else (self.registration, *channels)
+
+    def _stop_channels(self) -> None:
+        registration = self.registration
+        if registration is not None:
+            # Without the lock: its thread may be about to open the channels.
+            registration.stop()
+        with self._tearing:
+            for service in self._open_services():
+                service.stop()
+            with self.ordering:
+                self._channels = self.registration = None
 
     def _tear_down(self) -> None:
+        self._stop_channels()
         with self._tearing:
-            for channel in self._open_channels():
-                channel.stop()
             if self._owns_context and not self._context.closed:
                 # Like term(), but also closes what a channel that could not be started has left.
                 self._context.destroy(0)

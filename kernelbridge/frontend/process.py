@@ -219,8 +219,11 @@ async def _exit(provisioner: KernelProvisionerBase) -> int | None:
             _reap(process)
             ended.set_result(None)
 
-        threading.Thread(target=wait, name="kernelbridge-frontend-exit", daemon=True).start()
+        waiting = threading.Thread(target=wait, name="kernelbridge-frontend-exit", daemon=True)
+        waiting.start()
         await asyncio.wrap_future(ended)
+        # It has nothing left to do but to end.
+        waiting.join()
     status: int | None = await provisioner.wait()
     return status
 

@@ -5,12 +5,16 @@ mean that the next request's outputs will be seen. Any message on IOPub does. A 
 itself, the iopub_welcome; others are asked again and again for their kernel_info until the status messages that go with
 it come through.
 
+Here the kernel is ready when the reply to a probe and its `idle` have both been seen. That is as good as any message,
+and more: nothing of the probes comes after it, so the frontend's own requests are the first that anybody sees.
+
 This is the decision alone: the Shell thread tells it what happened and when, and asks it what is due.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from kernelbridge.wire.messages import Message
@@ -37,14 +41,17 @@ class Readiness:
         self.info: dict[str, Any] | None = None
         """Content of the kernel_info_reply, once there is one."""
         self._heard = False
-        self._probes: set[str] = set()
+        # The probes sent, those answered, and those whose `idle` came.
+        self._sent: set[str] = set()
+        self._answered: set[str] = set()
+        self._idle: set[str] = set()
         self._probe_at: float | None = now
         self._wait = _FIRST_WAIT
         self._give_up_at = None if timeout is None else now + timeout
 
     @property
     def ready(self) -> bool:
-        return self.info is not None and self._heard
+        return not self._answered.isdisjoint(self._idle)
 
     def due(self) -> float | None:
         """Return when to look again: at the next probe, or when the time is up."""
@@ -63,29 +70,40 @@ class Readiness:
 
     def probed(self, msg_id: str) -> None:
         """Learn that a kernel_info_request was sent. The next one waits for its reply: a starting kernel gets one."""
-        self._probes.add(msg_id)
+        self._sent.add(msg_id)
         self._probe_at = None
 
     def replied(self, message: Message, now: float) -> bool:
         """Learn of a reply. Returns whether it answers a probe, and so is nobody else's."""
-        if message.parent_id not in self._probes:
+        probe = message.parent_id
+        if probe not in self._sent:
             return False
-        self._probes.discard(message.parent_id)
         if message.msg_type == "kernel_info_reply" and not self.ready:
             self.info = message.content
-            if sends_welcome(message.content.get("protocol_version")):
+            self._answered.add(probe)
+            if not self._heard and sends_welcome(message.content.get("protocol_version")):
                 self._probe_at = now + _WELCOME_WAIT
             else:
-                self._probe_at = now + self._wait
-                self._wait = min(2 * self._wait, _LONGEST_WAIT)
+                self._ask_soon(now)
         return True
 
-    def heard(self) -> None:
-        """Learn that a message came on IOPub."""
-        self._heard = True
+    def heard(self, idle: Iterable[str], now: float) -> None:
+        """Learn that messages came on IOPub, and which requests' `idle` were among them."""
+        self._idle |= self._sent.intersection(idle)
+        if not self._heard:
+            self._heard = True
+            if self._sent and self._sent == self._answered:
+                # The welcome may have come after the `idle` was published, and missed.
+                self._ask_soon(now)
+
+    def _ask_soon(self, now: float) -> None:
+        self._probe_at = now + self._wait
+        self._wait = min(2 * self._wait, _LONGEST_WAIT)
 
     def missing(self) -> str:
         """Return what has not been seen, for an error message."""
         if self.info is None:
             return "it has not answered a kernel_info_request on Shell"
-        return "it answered on Shell, but nothing came on IOPub"
+        if not self._heard:
+            return "it answered on Shell, but nothing came on IOPub"
+        return "it answered on Shell, but its idle did not come on IOPub"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import attrs
@@ -16,7 +16,9 @@ from kernelbridge.wire.messages import Message, Session
 
 @attrs.frozen
 class Heard:
-    """A message has come on IOPub."""
+    """Messages have come on IOPub, and among them the `idle` of these requests."""
+
+    idle: list[str]
 
 
 class Shell(RequestChannel[Heard]):
@@ -47,9 +49,14 @@ class Shell(RequestChannel[Heard]):
         # Kept, so that answers to late probes are known for what they are.
         self._probing = self._readiness
 
-    def heard(self) -> None:
-        """Learn, from any thread, that a message has come on IOPub."""
-        self.put(Heard())
+    def heard(self, batch: Iterable[Message]) -> None:
+        """Learn, from any thread, what has come on IOPub. Of interest until the kernel is ready."""
+        idle = [
+            message.parent.msg_id
+            for message in batch
+            if message.parent is not None and message.content.get("execution_state") == "idle"
+        ]
+        self.put(Heard(idle))
 
     # On the thread
 
@@ -60,7 +67,7 @@ class Shell(RequestChannel[Heard]):
             self._on_reply(message)
 
     def handle(self, item: Heard) -> None:
-        self._probing.heard()
+        self._probing.heard(item.idle, self.clock.monotonic())
         self._conclude()
 
     def deadline(self) -> float | None:

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kernelbridge.frontend.errors import BridgeClosedError, KernelDiedError
@@ -224,6 +224,7 @@ EVENTS: dict[str, Callable[[Scene, Execution], None]] = {
 }
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 2), st.sampled_from(sorted(EVENTS))), max_size=25))
 def test_whatever_arrives_each_execution_ends_once_and_as_the_table_says(program: list[tuple[int, str]]) -> None:
     """F2, F6, F10."""
