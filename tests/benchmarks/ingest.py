@@ -15,7 +15,9 @@ import zmq
 from jupyter_client.asynchronous.client import AsyncKernelClient
 from jupyter_client.blocking.client import BlockingKernelClient
 
-from .client import QUIET_S
+from kernelbridge.frontend.bridge import connect
+
+from .client import DEADLINE_S, QUIET_S
 from .process import Running
 
 Face = Literal["sync", "async"]
@@ -106,13 +108,49 @@ def async_client(publisher: Running, count: int) -> Read:
     return asyncio.run(read())
 
 
+def bridge(publisher: Running, count: int) -> Read:
+    """kernelbridge's Bridge, one subscription in a thread."""
+    tally = Tally(count)
+    with connect(publisher.connection_file, timeout=READY_S) as held:
+        subscription = held.subscribe()
+        held.execute(f"publish {count}")
+        try:
+            while subscription.get(QUIET_S).msg_type != "stream" or tally.add():
+                pass
+        except TimeoutError:
+            return tally.read()
+    return tally.read()
+
+
+def async_bridge(publisher: Running, count: int) -> Read:
+    """kernelbridge's Bridge, one subscription in an event loop."""
+
+    async def read() -> Read:
+        tally = Tally(count)
+        async with connect(publisher.connection_file, timeout=READY_S) as held:
+            subscription = held.subscribe()
+            held.execute(f"publish {count}")
+            try:
+                async with asyncio.timeout(DEADLINE_S):
+                    async for message in subscription:
+                        if message.msg_type == "stream" and not tally.add():
+                            break
+            except TimeoutError:
+                return tally.read()
+        return tally.read()
+
+    return asyncio.run(read())
+
+
 def _is_stream(message: dict[str, Any]) -> bool:
     return bool(message["msg_type"] == "stream")
 
 
 READERS: dict[tuple[Face, str], Callable[[Running, int], Read]] = {
+    ("sync", "kernelbridge"): bridge,
     ("sync", "ipykernel"): blocking_client,
     ("sync", "floor"): raw_loop,
+    ("async", "kernelbridge"): async_bridge,
     ("async", "ipykernel"): async_client,
     ("async", "floor"): raw_loop,
 }
