@@ -1,0 +1,506 @@
+"""Requests, good and bad: aborts (K11), input (K7), and the kernel end's rows of the table of bad input."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+import pytest
+
+from kernelbridge.kernel.kernel import Kernel, Options
+from kernelbridge.kernel.stdin import StdinError
+from kernelbridge.wire.contents import CompleteReply, CompleteRequest, ErrorReply, ExecuteReply
+from kernelbridge.wire.frames import DELIMITER, Frame, Limits, encode
+from kernelbridge.wire.messages import Message
+from tests.support.client import DEADLINE, Channel, Client, lines
+from tests.support.kernels import Cells, serving
+
+Served = tuple[Kernel, Client]
+
+
+def hello(kernel: Kernel) -> None:
+    kernel.write("stdout", "hello\n")
+
+
+def fail(kernel: Kernel) -> None:
+    kernel.write("stdout", "first\n")
+    raise ValueError("as you wished")
+
+
+def refuse(kernel: Kernel) -> ErrorReply:
+    return ErrorReply(ename="Refused", evalue="shown by myself", traceback=[])
+
+
+@pytest.fixture
+def served() -> Iterator[Served]:
+    with (
+        serving(Cells(hello=hello, fail=fail, refuse=refuse)) as kernel,
+        Client(kernel.connection) as client,
+    ):
+        yield kernel, client
+
+
+HELLO = ["busy", "execute_input hello", "stdout 'hello\\n'", "idle"]
+
+
+# --- execution ------------------------------------------------------------------------------------------------------
+
+
+def test_executions_are_counted_and_silent_ones_are_not(served: Served) -> None:
+    _, client = served
+    assert client.run("hello")[0].content["execution_count"] == 1
+    assert client.run("hello")[0].content["execution_count"] == 2
+    reply, messages = client.run("hello", silent=True)
+    assert lines(messages) == ["busy", "stdout 'hello\\n'", "idle"]
+    assert reply.content["execution_count"] == 2
+    assert client.run("hello", store_history=False)[0].content["execution_count"] == 2
+    assert client.run("hello")[0].content["execution_count"] == 3
+
+
+def test_an_exception_is_the_cells_error_and_the_reply(served: Served) -> None:
+    _, client = served
+    reply, messages = client.run("fail")
+    assert lines(messages) == ["busy", "execute_input fail", "stdout 'first\\n'", "error ValueError", "idle"]
+    assert reply.content["status"] == "error"
+    assert (reply.content["ename"], reply.content["evalue"]) == ("ValueError", "as you wished")
+    assert "as you wished" in "".join(reply.content["traceback"])
+    assert reply.content["traceback"] == messages[3].content["traceback"]
+
+
+def test_an_error_that_the_handler_has_shown_is_not_shown_again(served: Served) -> None:
+    _, client = served
+    reply, messages = client.run("refuse")
+    assert reply.content["ename"] == "Refused"
+    assert lines(messages) == ["busy", "execute_input refuse", "idle"]
+
+
+def test_a_silent_failure_shows_nothing(served: Served) -> None:
+    _, client = served
+    reply, messages = client.run("fail", silent=True)
+    assert lines(messages) == ["busy", "stdout 'first\\n'", "idle"]
+    assert reply.content["status"] == "error"
+
+
+def test_methods_may_be_coroutines_or_plain_and_may_fail() -> None:
+    class Both(Cells):
+        async def complete(self, request: CompleteRequest) -> CompleteReply:
+            if request.code == "fail":
+                raise ValueError("no completion")
+            return CompleteReply(matches=["later"], cursor_start=0, cursor_end=request.cursor)
+
+    async def later(kernel: Kernel) -> ExecuteReply:
+        return ExecuteReply(execution_count=kernel.execution_count, user_expressions={"a": 1})
+
+    with serving(Both(later=later)) as kernel, Client(kernel.connection) as client:
+        assert client.run("later")[0].content["user_expressions"] == {"a": 1}
+        assert client.ask("complete_request", {"code": "x", "cursor_pos": 1})[0].content["matches"] == ["later"]
+        reply, messages = client.ask("complete_request", {"code": "fail", "cursor_pos": 1})
+        assert (reply.content["status"], reply.content["ename"]) == ("error", "ValueError")
+        assert lines(messages) == ["busy", "idle"]
+
+
+def test_what_a_handler_leaves_out_is_answered_with_nothing(served: Served) -> None:
+    _, client = served
+    assert client.ask("complete_request", {"code": "ab", "cursor_pos": 1})[0].content["matches"] == []
+    assert client.ask("inspect_request", {"code": "ab", "cursor_pos": 1})[0].content["found"] is False
+    assert client.ask("is_complete_request", {"code": "ab"})[0].content["status"] == "unknown"
+    assert client.ask("history_request", {"hist_access_type": "tail", "n": 1})[0].content["history"] == []
+
+
+def test_a_reply_says_when_its_request_began(served: Served) -> None:
+    _, client = served
+    assert client.run("hello")[0].metadata["started"]
+
+
+# --- K11 ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stop_on_error", [True, False])
+def test_k11_after_an_error_what_waits_is_aborted(stop_on_error: bool) -> None:
+    """Each with a reply and brackets of its own; none runs. Without stop_on_error all run."""
+    go = threading.Event()
+
+    def wait_and_fail(kernel: Kernel) -> None:
+        assert go.wait(DEADLINE)
+        raise ValueError("stop")
+
+    handler = Cells(wait=wait_and_fail, hello=hello)
+    with serving(handler) as kernel, Client(kernel.connection) as client:
+        first = client.execute("wait", stop_on_error=stop_on_error)
+        waiting = [client.execute("hello") for _ in range(50)]
+        info = client.send("kernel_info_request")
+        # They have been sent on this connection when the answer on Control is there; the kernel reads them by itself.
+        go.set()
+        assert client.reply(first).content["status"] == "error"
+        client.until_idle(first)
+        for request in waiting:
+            reply, messages = client.reply(request), client.until_idle(request)
+            assert reply.msg_type == "execute_reply"
+            if stop_on_error and reply.content["status"] == "aborted":
+                assert lines(messages) == ["busy", "idle"]
+            else:
+                assert reply.content["status"] == "ok"
+                assert lines(messages) == HELLO
+        assert client.reply(info).content["status"] == "ok"
+        client.until_idle(info)
+        later, messages = client.run("hello")
+        assert later.content["status"] == "ok"
+        if not stop_on_error:
+            assert len(handler.requests) == 52
+
+
+def test_k11_all_that_had_arrived_is_aborted() -> None:
+    """What waits is what Shell has read when the failure comes: those before a request that the running cell saw."""
+    arrived = threading.Event()
+
+    def wait_and_fail(kernel: Kernel) -> None:
+        assert arrived.wait(DEADLINE)
+        raise ValueError("stop")
+
+    class Watching(Cells):
+        """Knows when the last of the requests has been checked, on the Shell thread."""
+
+    handler = Watching(wait=wait_and_fail, hello=hello)
+    with serving(handler) as kernel, Client(kernel.connection) as client:
+        first = client.execute("wait")
+        waiting = [client.execute("hello") for _ in range(20)]
+        # An ipc or tcp connection keeps order, and Shell logs what it cannot read: the last thing that it reads here.
+        seen = threading.Event()
+
+        class Watch(logging.Handler):
+            def emit(self, record: logging.LogRecord) -> None:
+                seen.set()
+
+        watch = Watch()
+        logging.getLogger("kernelbridge").addHandler(watch)
+        try:
+            client.send_frames([b"no message"])
+            assert seen.wait(DEADLINE)
+        finally:
+            logging.getLogger("kernelbridge").removeHandler(watch)
+        arrived.set()
+        assert client.reply(first).content["status"] == "error"
+        client.until_idle(first)
+        for request in waiting:
+            assert client.reply(request).content["status"] == "aborted"
+            assert lines(client.until_idle(request)) == ["busy", "idle"]
+        assert len(handler.requests) == 1
+        assert lines(client.run("hello")[1]) == HELLO
+
+
+# --- K7 -------------------------------------------------------------------------------------------------------------
+
+
+def ask(kernel: Kernel) -> None:
+    kernel.write("stdout", "before")
+    kernel.write("stdout", f"<{kernel.input('name? ', password=True)}>")
+
+
+def test_k7_a_prompt_comes_when_all_before_it_is_on_the_iopub_socket() -> None:
+    with serving(Cells(ask=ask)) as kernel, Client(kernel.connection) as client:
+        for answer in ("one", "two\u20ac", ""):
+            request = client.execute("ask")
+            prompt = client.reply(request, "stdin")
+            assert prompt.msg_type == "input_request"
+            assert prompt.content == {"prompt": "name? ", "password": True}
+            shown = [client.receive("iopub") for _ in range(3)]
+            assert lines(shown) == ["busy", "execute_input ask", "stdout 'before'"]
+            client.send("input_reply", {"value": answer, "status": "ok"}, channel="stdin")
+            assert lines(client.until_idle(request)) == [f"stdout {f'<{answer}>'!r}", "idle"]
+            assert client.reply(request).content["status"] == "ok"
+
+
+def catching(kernel: Kernel) -> None:
+    try:
+        kernel.input("? ")
+    except StdinError as refusal:
+        kernel.write("stdout", str(refusal))
+
+
+@pytest.mark.parametrize("options", [{"allow_stdin": False}, {"allow_stdin": None}])
+def test_k7_a_frontend_that_takes_no_prompt_is_not_asked(options: dict[str, Any]) -> None:
+    with serving(Cells(catching=catching)) as kernel, Client(kernel.connection) as client:
+        content = {"code": "catching"} | {name: value for name, value in options.items() if value is not None}
+        request = client.send("execute_request", content)
+        assert "allow_stdin is false" in lines(client.until_idle(request))[2]
+        client.reply(request)
+        assert client.nothing_more("stdin")
+
+
+def test_k7_a_frontend_that_is_not_connected_to_stdin_is_an_error_and_no_wait() -> None:
+    with (
+        serving(Cells(catching=catching)) as kernel,
+        Client(kernel.connection, channels=("shell", "control", "iopub")) as client,
+    ):
+        assert "not connected to stdin" in lines(client.run("catching")[1])[2]
+
+
+def test_k7_answers_go_to_whoever_was_asked() -> None:
+    """Of two frontends the one whose request runs is asked, and only its answer counts."""
+    with (
+        serving(Cells(ask=ask)) as kernel,
+        Client(kernel.connection, identity=b"one") as one,
+        Client(kernel.connection, identity=b"two") as two,
+    ):
+        request = one.execute("ask")
+        one.reply(request, "stdin")
+        two.send("input_reply", {"value": "not mine", "status": "ok"}, channel="stdin")
+        one.send("input_reply", {"status": "ok"}, channel="stdin")
+        one.send("input_reply", {"value": "mine", "status": "ok"}, channel="stdin")
+        assert lines(one.until_idle(request))[-2:] == ["stdout '<mine>'", "idle"]
+        assert two.nothing_more("stdin")
+
+
+def test_k7_stop_ends_a_wait_for_input() -> None:
+    """The kernel's end does not wait for an answer: whoever asked is told."""
+    problems: list[str] = []
+
+    def cell(kernel: Kernel) -> None:
+        try:
+            kernel.input("? ")
+        except StdinError as refusal:
+            problems.append(str(refusal))
+
+    with serving(Cells(cell=cell)) as kernel, Client(kernel.connection) as client:
+        client.reply(client.execute("cell"), "stdin")
+    assert problems == ["the kernel has ended"]
+
+
+def test_input_outside_of_any_request_asks_nobody() -> None:
+    with serving(Cells()) as kernel, pytest.raises(StdinError, match="nobody to ask"):
+        kernel.input("? ")
+
+
+# --- bad input ------------------------------------------------------------------------------------------------------
+
+
+def forged(client: Client, **changed: bytes) -> list[Frame]:
+    """Return correctly signed frames of an execute_request, some of them changed."""
+    good = {
+        "header": client.session.header("execute_request").to_json(),
+        "parent": b"{}",
+        "metadata": b"{}",
+        "content": b'{"code":"hello"}',
+    }
+    parts = list((good | changed).values())
+    return [DELIMITER, client.signer.sign(parts), *parts]
+
+
+def dropped(client: Client) -> dict[str, list[Frame]]:
+    """Return messages that are dropped, by what is wrong with them."""
+    good = forged(client)
+    deep = b"[" * 3000 + b"]" * 3000
+    return {
+        "no frame but the identity": [b""],
+        "no delimiter": [b"a", b"b", b"c"],
+        "too few frames": good[:4],
+        "wrong HMAC": [DELIMITER, b"0" * 64, *good[2:]],
+        "no HMAC": [DELIMITER, b"", *good[2:]],
+        "header that is no object": forged(client, header=b"[]"),
+        "header that is null": forged(client, header=b"null"),
+        "header without a type": forged(client, header=b'{"msg_id":"1"}'),
+        "header with a type that is a number": forged(client, header=b'{"msg_id":"1","msg_type":1}'),
+        "header that is no UTF-8": forged(client, header=b"\xff\xfe{}"),
+        "content that is no UTF-8": forged(client, content=b'{"code":"\xff"}'),
+        "content that is no JSON": forged(client, content=b"{"),
+        "content that is a list": forged(client, content=b"[]"),
+        "content that is too deep": forged(client, content=b'{"code":' + deep + b"}"),
+        "metadata that is a list": forged(client, metadata=b"[]"),
+        "parent that is a list": forged(client, parent=b"[]"),
+        "more bytes than the limit": [*forged(client), bytes(200_000)],
+    }
+
+
+KINDS = [
+    "no frame but the identity",
+    "no delimiter",
+    "too few frames",
+    "wrong HMAC",
+    "no HMAC",
+    "header that is no object",
+    "header that is null",
+    "header without a type",
+    "header with a type that is a number",
+    "header that is no UTF-8",
+    "content that is no UTF-8",
+    "content that is no JSON",
+    "content that is a list",
+    "content that is too deep",
+    "metadata that is a list",
+    "parent that is a list",
+    "more bytes than the limit",
+]
+CHANNELS: list[Channel] = ["shell", "control", "stdin"]
+
+
+@pytest.mark.parametrize("channel", CHANNELS)
+def test_what_is_no_message_is_dropped_counted_and_logged_and_the_channel_goes_on(
+    channel: Channel, caplog: pytest.LogCaptureFixture
+) -> None:
+    options = Options(limits=Limits(100_000))
+    with (
+        serving(Cells(hello=hello, ask=ask), options=options) as kernel,
+        Client(kernel.connection) as client,
+        caplog.at_level(logging.WARNING, "kernelbridge"),
+    ):
+        messages = dropped(client)
+        assert list(messages) == KINDS
+        for frames in messages.values():
+            client.send_frames(frames, channel)
+        if channel == "stdin":
+            request = client.execute("ask")
+            client.reply(request, "stdin")
+            client.send("input_reply", {"value": "fine", "status": "ok"}, channel="stdin")
+            assert lines(client.until_idle(request))[-2:] == ["stdout '<fine>'", "idle"]
+        else:
+            reply, shown = client.ask("kernel_info_request", channel=channel)
+            assert reply.content["status"] == "ok"
+            assert lines(shown) == ["busy", "idle"]
+        services = {service.name: service for service in (kernel._shell, kernel._control, kernel._stdin)}
+        assert services[channel].rejected.total() == len(messages)
+        assert caplog.text.count("dropped a message") >= 8
+        assert "Traceback" not in caplog.text
+
+
+def test_a_replayed_request_runs_once() -> None:
+    handler = Cells(hello=hello)
+    with serving(handler) as kernel, Client(kernel.connection) as client:
+        request = Message(client.session.header("execute_request"), {"code": "hello"})
+        for _ in range(3):
+            client.send_frames(encode(request, client.signer))
+        client.reply(request)
+        assert lines(client.until_idle(request)) == HELLO
+        assert client.ask("kernel_info_request")[0].content["status"] == "ok"
+        assert len(handler.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("msg_type", "content", "field"),
+    [
+        ("execute_request", {}, "code"),
+        ("execute_request", {"code": 1}, "code"),
+        ("execute_request", {"code": None}, "code"),
+        ("execute_request", {"code": "hello", "silent": "false"}, "silent"),
+        ("execute_request", {"code": "hello", "user_expressions": []}, "user_expressions"),
+        ("complete_request", {"code": "a", "cursor_pos": "1"}, "cursor_pos"),
+        ("inspect_request", {}, "code"),
+        ("is_complete_request", {"code": []}, "code"),
+        ("history_request", {}, "hist_access_type"),
+        ("history_request", {"hist_access_type": "nonesuch"}, "hist_access_type"),
+        ("comm_info_request", {"target_name": 1}, "target_name"),
+        ("shutdown_request", {"restart": "no"}, "restart"),
+    ],
+)
+def test_a_faulty_field_is_named_in_the_reply(
+    served: Served, msg_type: str, content: dict[str, Any], field: str
+) -> None:
+    """`busy` and `idle` as for any request; nothing is run, nothing else is disturbed."""
+    _, client = served
+    reply, messages = client.ask(msg_type, content)
+    assert reply.msg_type == msg_type.replace("request", "reply")
+    assert reply.content["status"] == "error"
+    assert f"'{field}'" in reply.content["evalue"]
+    assert lines(messages) == ["busy", "idle"]
+    assert lines(client.run("hello")[1]) == HELLO
+
+
+@pytest.mark.parametrize("msg_type", ["comm_open", "comm_msg", "comm_close"])
+def test_a_faulty_comm_message_is_logged_and_has_no_reply(
+    served: Served, msg_type: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, client = served
+    with caplog.at_level(logging.WARNING, "kernelbridge"):
+        assert lines(client.until_idle(client.send(msg_type, {"comm_id": 1}))) == ["busy", "idle"]
+    assert "'comm_id'" in caplog.text
+    assert client.nothing_more("shell")
+
+
+@pytest.mark.parametrize("channel", ["shell", "control"])
+@pytest.mark.parametrize("msg_type", ["nonesuch_request", "nonesuch", "execute_reply", "status", "\ud800_request"])
+def test_an_unknown_type_is_logged_and_has_brackets_and_no_reply(
+    served: Served, channel: Channel, msg_type: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, client = served
+    header = client.session.header("placeholder").to_dict() | {"msg_type": msg_type}
+    frames = forged(client, header=_ascii_json(header))
+    with caplog.at_level(logging.WARNING, "kernelbridge"):
+        client.send_frames(frames, channel)
+        brackets = [client.receive("iopub") for _ in range(2)]
+    assert lines(brackets) == ["busy", "idle"]
+    assert brackets[0].parent_id == header["msg_id"]
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert client.nothing_more("shell")
+
+
+def _ascii_json(value: dict[str, Any]) -> bytes:
+    """Return JSON with escapes for all that is not ASCII: the only way for a lone surrogate to travel."""
+    import json
+
+    return json.dumps(value).encode()
+
+
+def test_content_that_is_no_json_is_shown_all_the_same() -> None:
+    """Never an exception that loses the output or the reply."""
+
+    class Hostile:
+        def __repr__(self) -> str:
+            raise ValueError("no repr")
+
+    def odd(kernel: Kernel) -> ExecuteReply:
+        kernel.display({"text/plain": "lone \udc80", "application/json": {1: float("nan"), "b": b"x", "h": Hostile()}})
+        kernel.write("stdout", "lone \udc80\n")
+        kernel.comms.open("odd", {"huge": 10**5000})
+        return ExecuteReply(execution_count=1, user_expressions={"a": {2**80: {1, 2}}})
+
+    with serving(Cells(odd=odd)) as kernel, Client(kernel.connection) as client:
+        reply, messages = client.run("odd")
+        assert reply.content["user_expressions"] == {"a": {str(2**80): [1, 2]}}
+        assert lines(messages)[2] == "display_data lone \\udc80"
+        assert messages[2].content["data"]["application/json"]["1"] is None
+        assert lines(messages)[3] == "stdout 'lone \\\\udc80\\n'"
+        assert messages[4].content["data"]["huge"] == hex(10**5000)
+        for message in messages:
+            assert orjson.dumps(message.content)
+
+
+def test_a_message_over_the_limit_is_refused_at_the_sender() -> None:
+    """With its size and the limit in the error; never truncated, and the kernel goes on."""
+    large = "x" * 200_000
+
+    def show(kernel: Kernel) -> None:
+        kernel.display({"text/plain": large})
+
+    def answer(kernel: Kernel) -> ExecuteReply:
+        return ExecuteReply(execution_count=1, user_expressions={"a": large})
+
+    options = Options(limits=Limits(100_000))
+    with (
+        serving(Cells(show=show, answer=answer, hello=hello), options=options) as kernel,
+        Client(kernel.connection) as client,
+    ):
+        reply, messages = client.run("show")
+        assert reply.content["ename"] == "WireError"
+        assert "is over the limit of 100,000 bytes" in reply.content["evalue"]
+        assert "error WireError" in lines(messages)
+        reply, messages = client.run("answer")
+        assert reply.content["ename"] == "MessageTooLarge"
+        assert "bytes is over the limit of 100,000 bytes" in reply.content["evalue"]
+        assert lines(messages) == ["busy", "execute_input answer", "idle"]
+        assert lines(client.run("hello")[1]) == HELLO
+
+
+def test_every_bad_message_of_a_flood_is_survived() -> None:
+    """A thousand of each kind on each channel; then everything works."""
+    with (
+        serving(Cells(hello=hello), options=Options(limits=Limits(100_000))) as kernel,
+        Client(kernel.connection) as client,
+    ):
+        messages = list(dropped(client).values())[:-1]
+        for _ in range(100):
+            for channel in CHANNELS:
+                for frames in messages:
+                    client.send_frames(frames, channel)
+        assert lines(client.run("hello")[1]) == HELLO
