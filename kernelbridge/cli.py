@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
@@ -30,6 +31,13 @@ class _BadInput(click.ClickException):
     """A mistake of the user: shown in one line."""
 
     exit_code = BAD_INPUT
+
+
+def _check_timeout(_context: click.Context, _option: click.Parameter, seconds: float | None) -> float | None:
+    # Written so that NaN, which float() takes, is refused too.
+    if seconds is not None and not 0 < seconds <= threading.TIMEOUT_MAX:
+        raise click.BadParameter(f"{seconds:g} is not a number of seconds above 0 that a clock can wait.")
+    return seconds
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -57,8 +65,9 @@ def main() -> None:
 @click.option(
     "--timeout",
     metavar="SECONDS",
-    type=click.FloatRange(min=0, min_open=True),
-    help="How long each cell may run; one that runs longer is interrupted and fails. By default without end.",
+    type=float,
+    callback=_check_timeout,
+    help="How long each cell may run; one that runs longer is interrupted and ends the run. By default without end.",
 )
 @click.option("--allow-errors", is_flag=True, help="Go on after a cell that fails.")
 def run(
@@ -83,7 +92,7 @@ def run(
     elif output is not None:
         target = output
     else:
-        target = notebook.with_name(f"{notebook.stem}.out.ipynb")
+        target = notebook.parent / f"{notebook.stem}.out.ipynb"
     try:
         with _terminating(), _progress() as show:
             ran = run_notebook(

@@ -8,8 +8,10 @@ its execution is done and the kernel has taken what its Output widgets captured.
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, wait
 from pathlib import Path
 from typing import Any, Final
 
@@ -85,15 +87,18 @@ def run_notebook(
     default); the kernel to launch, by default the notebook's own or the built-in one, or the `bridge` of one that runs
     and is to stay; the seconds that each cell may take; whether errors in cells end the run (cells tagged
     ``raises-exception`` never do); the kernel's working folder, by default the notebook's; and what is called before
-    each cell.
+    each cell, in the thread of the run.
 
     What ran is in the notebook, and written, whatever ends the run: a failure, an interrupt, an exception of
-    `on_progress`. On KeyboardInterrupt the running cell is interrupted first. Cells after that keep the outputs that
-    they had.
+    `on_progress`. On KeyboardInterrupt and SystemExit the running cell is interrupted first. Cells after that keep the
+    outputs that they had.
 
     Raises NotebookFileError for a file that is no notebook or cannot be written, and NoSuchKernelError and
-    KernelStartError when there is no kernel to run it; nothing is written then.
+    KernelStartError when there is no kernel to run it; nothing is written then. Raises ValueError for a timeout that is
+    not above 0, or longer than a lock can wait (`threading.TIMEOUT_MAX`).
     """
+    if timeout is not None and not 0 < timeout <= threading.TIMEOUT_MAX:
+        raise ValueError(f"timeout must be above 0 and at most {threading.TIMEOUT_MAX:.0f} s, not {timeout}")
     if isinstance(notebook, str | os.PathLike):
         cwd = Path(notebook).resolve().parent if cwd is None else cwd
         notebook = read_notebook(notebook)
@@ -110,14 +115,39 @@ def run_notebook(
 
 
 def _run(runner: _Runner, kernel_name: str | None, output: str | os.PathLike[str] | None) -> NotebookRun:
+    """Run, store and write. The run has a thread of its own.
+
+    Python raises KeyboardInterrupt, and what other signal handlers raise, at whatever line the main thread is at. That
+    line is then one of a few here, and no message and no cell is lost half-way.
+    """
+    end: Future[CellFailure | None] = Future()
+    thread = threading.Thread(target=_settle, args=(end, runner.run), name="kernelbridge-notebook", daemon=True)
     failure: CellFailure | None = None
     try:
-        failure = runner.run()
+        thread.start()
+        failure = end.result()
+    except (KeyboardInterrupt, SystemExit):
+        runner.interrupt()
+        wait([end], INTERRUPT_GRACE)
+        raise
     finally:
+        runner.give_up()
+        thread.join(INTERRUPT_GRACE)
         runner.store(kernel_name)
         if output is not None:
             write_notebook(runner.notebook, output)
     return NotebookRun(runner.notebook, kernel_name, runner.cells_run, failure)
+
+
+def _settle(end: Future[CellFailure | None], run: Callable[[], CellFailure | None]) -> None:
+    try:
+        end.set_result(run())
+    except BaseException as error:  # noqa: BLE001 - raised again by whoever waits for the end.
+        end.set_exception(error)
+
+
+class _GivenUpError(Exception):
+    """The run is not to be waited for any longer."""
 
 
 class _CellTimeoutError(Exception):
@@ -125,7 +155,7 @@ class _CellTimeoutError(Exception):
 
 
 class _Runner:
-    """One run. `run` may be left by any exception at any place; `store` keeps what there is then."""
+    """One run. `run` has a thread of its own; `store`, when that has ended, keeps what there is then."""
 
     def __init__(
         self,
@@ -147,6 +177,9 @@ class _Runner:
         self._subscription = bridge.subscribe()
         # What the kernel is told of Output widgets: one message at a time, the next when it has taken the last.
         self._comm_update: Request | None = None
+        # Held to begin a cell and to end the run, so that an interrupt never falls before the cell that it is for.
+        self._beginning = threading.Lock()
+        self._ending = False
 
     def run(self) -> CellFailure | None:
         """Run the cells and return the failure that ended it, if one did."""
@@ -157,16 +190,30 @@ class _Runner:
                     steps.append((number, cell))
                 else:
                     cell.outputs, cell.execution_count = [], None
-        with self._subscription:
-            for step, (number, cell) in enumerate(steps, 1):
-                if self._on_progress is not None:
-                    self._on_progress(CellStart(step, len(steps), number, cell.source))
+        for step, (number, cell) in enumerate(steps, 1):
+            if self._on_progress is not None:
+                self._on_progress(CellStart(step, len(steps), number, cell.source))
+            try:
                 error = self._run_cell(cell)
-                self.cells_run += 1
-                if error is not None:
-                    return CellFailure(number, cell.source, error.ename, error.evalue, error.traceback)
+            except _GivenUpError:
+                return None
+            self.cells_run += 1
+            if error is not None:
+                return CellFailure(number, cell.source, error.ename, error.evalue, error.traceback)
         self._complete = True
         return None
+
+    def interrupt(self) -> None:
+        """Interrupt the cell that runs, and run no other. Called by another thread."""
+        with self._beginning:
+            self._ending = True
+        self._bridge.interrupt()
+
+    def give_up(self) -> None:
+        """End the run where it waits. Called by another thread."""
+        with self._beginning:
+            self._ending = True
+        self._subscription.close()
 
     def store(self, kernel_name: str | None) -> None:
         """Put into the notebook what it has shown so far."""
@@ -200,19 +247,19 @@ class _Runner:
                 metadata.pop("widgets", None)
 
     def _run_cell(self, cell: Any) -> Error | None:
-        """Run a cell and return the error that ends the run, if there is one."""
+        """Run a cell and return the error that ends the run, if there is one. Raises _GivenUpError."""
         may_fail = self._allow_errors or _MAY_FAIL in cell.metadata.get("tags", [])
         deadline = None if self._timeout is None else time.monotonic() + self._timeout
-        execution = self._bridge.execute(cell.source, stop_on_error=not may_fail)
+        with self._beginning:
+            if self._ending:
+                raise _GivenUpError
+            execution = self._bridge.execute(cell.source, stop_on_error=not may_fail)
         outputs = self._outputs.start(execution.msg_id)
         self._ran.append((cell, outputs))
         try:
             reply = self._finish(execution, deadline)
-        except KeyboardInterrupt:
-            self._interrupt(execution)
-            raise
         except _CellTimeoutError:
-            self._interrupt(execution)
+            self._end_overdue(execution)
             error = Error(
                 ename="CellTimeoutError", evalue=f"the cell ran longer than {self._timeout:g} s", traceback=[]
             )
@@ -244,9 +291,10 @@ class _Runner:
             except TimeoutError:
                 raise _CellTimeoutError from None
             except EOFError:
-                # The bridge was closed, and the request has ended with it.
-                self._result(request, deadline)
-                return
+                if request.done:
+                    # Not given up: the bridge was closed, and has ended the request with that.
+                    self._result(request, deadline)
+                raise _GivenUpError from None
             self._outputs.receive(message)
             state = message.content.get("execution_state") if message.msg_type == "status" else None
             if state == "dead":
@@ -263,8 +311,8 @@ class _Runner:
             comm_id, data = update
             self._comm_update = self._bridge.send_comm("comm_msg", {"comm_id": comm_id, "data": data})
 
-    def _interrupt(self, execution: Request) -> None:
-        """Interrupt a cell and take what it still shows; give it up when it does not end."""
+    def _end_overdue(self, execution: Request) -> None:
+        """Interrupt a cell and take what it still shows; leave it alone when it does not end."""
         self._bridge.interrupt()
         try:
             self._finish(execution, time.monotonic() + INTERRUPT_GRACE)

@@ -1,0 +1,67 @@
+"""What is the same output from two kernels.
+
+Everything is compared but what two correct kernels must or may say differently:
+
+* the name that a cell's code is compiled under: a file of ipykernel's process, or ``<ipython-input-...>``;
+* the source lines and line numbers in a traceback's frames, and all colours. IPython 9.18 cannot open ipykernel's
+  names as files and therefore shows their frames by a simpler way, which has other colours and, for a caught error,
+  the line that runs now instead of the line that raised. What is left to compare are the frames, in order, and the
+  errors;
+* the model ids of widgets, which are random: each becomes its number in the order of appearance.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from itertools import zip_longest
+from typing import Any
+
+from kernelbridge.notebook.output_area import OutputArea
+
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_CELL_FILE = re.compile(r'(?<=File ")[^"\n]*/ipykernel_\d+/\d+\.py(?=")|\b\d+\.py\b|<ipython-input-[^>]*>')
+_SOURCE_LINE = re.compile(r"^(?:-+> *)?\d+\b.*\n?|^ +\d+\b.*\n?", re.MULTILINE)
+_LINE_NUMBER = re.compile(r"\bline \d+")
+_MODEL_ID = re.compile(r"\b[0-9a-f]{32}\b")
+
+
+def comparable(cells: Iterable[Any]) -> list[dict[str, Any]]:
+    """Return the outputs and counts of a notebook's code cells in the form in which two runs are compared."""
+    code_cells = [
+        {
+            "source": cell.source,
+            "execution_count": cell.execution_count,
+            "outputs": [_plain(output) for output in OutputArea(cell.outputs).outputs],
+        }
+        for cell in cells
+        if cell.cell_type == "code"
+    ]
+    ids: dict[str, str] = {}
+    text = _MODEL_ID.sub(lambda found: ids.setdefault(found[0], f"model {len(ids)}"), json.dumps(code_cells))
+    numbered: list[dict[str, Any]] = json.loads(text)
+    return numbered
+
+
+def _plain(output: dict[str, Any]) -> dict[str, Any]:
+    if output["output_type"] == "error":
+        frames = _SOURCE_LINE.sub("", _COLOUR.sub("", "\n".join(output["traceback"])))
+        return {
+            **output,
+            "evalue": _CELL_FILE.sub("CELL", output["evalue"]),
+            "traceback": _LINE_NUMBER.sub("line", _CELL_FILE.sub("CELL", frames)),
+        }
+    if output["output_type"] == "stream":
+        return {**output, "text": _CELL_FILE.sub("CELL", output["text"])}
+    return output
+
+
+def differences(one: Iterable[Any], other: Iterable[Any]) -> list[str]:
+    """Return what differs between the cells of two runs, each cell's first difference, cut to a readable length."""
+    found = []
+    for number, (mine, theirs) in enumerate(zip(comparable(one), comparable(other), strict=True), 1):
+        parts = [(mine["execution_count"], theirs["execution_count"])]
+        parts += zip_longest(mine["outputs"], theirs["outputs"])
+        found += [f"code cell {number}: {a!s:.500} != {b!s:.500}" for a, b in parts if a != b][:1]
+    return found
