@@ -14,7 +14,8 @@ import inspect
 import signal
 import threading
 import traceback
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator, Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
@@ -106,18 +107,27 @@ class Execution:
         self._loop = asyncio.get_running_loop()
         self._task = asyncio.current_task()
         self._ident = threading.get_ident()
-        on_main_thread = threading.current_thread() is threading.main_thread()
-        before = signal.signal(signal.SIGINT, self._on_sigint) if on_main_thread else None
+        ready()
+        while (requests := await self._queue.take()) is not None and not self._ending:
+            await self._run_row(requests)
+            if not self._queue.empty():
+                # Tasks that cells have started get their turn also while requests keep coming.
+                await asyncio.sleep(0)
+
+    @contextmanager
+    def signals(self) -> Iterator[None]:
+        """Turn SIGINT into interrupts of what runs, where this is the main thread.
+
+        To be left when nobody calls `interrupt` any more: a signal that comes later would end the program.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = signal.signal(signal.SIGINT, self._on_sigint)
         try:
-            ready()
-            while (requests := await self._queue.take()) is not None and not self._ending:
-                await self._run_row(requests)
-                if not self._queue.empty():
-                    # Tasks that cells have started get their turn also while requests keep coming.
-                    await asyncio.sleep(0)
+            yield
         finally:
-            if on_main_thread:
-                signal.signal(signal.SIGINT, before)
+            signal.signal(signal.SIGINT, before)
 
     async def _run_row(self, requests: list[Request]) -> None:
         finished = Finished(None, length=len(requests))

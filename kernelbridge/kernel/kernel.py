@@ -166,12 +166,13 @@ class Kernel:
 
     async def aserve(self) -> None:
         """Do what `serve` does on the event loop that runs."""
-        try:
-            self._start()
-            await self._execution.serve(self._ready)
-            self.handler.stop(self._restart)
-        finally:
-            self.stop()
+        with self._execution.signals():
+            try:
+                self._start()
+                await self._execution.serve(self._ready)
+                self.handler.stop(self._restart)
+            finally:
+                self.stop()
         if self._failure is not None:
             raise self._failure
 
