@@ -36,6 +36,10 @@ class Parents:
         request = self._own.get(self._latest)
         return None if request is None else request.header
 
+    def adopt(self, request: Message) -> None:
+        """Give what the calling context puts from now on the parent `request`, which need not be the one that runs."""
+        self._own.set(request)
+
     @contextmanager
     def given(self, request: Message | None) -> Iterator[None]:
         """Give what is put inside the `with` block the parent `request`, on any thread."""

@@ -91,7 +91,7 @@ class PythonHandler(Handler):
 
     async def execute(self, request: ExecuteRequest, execution_count: int) -> ExecuteReply | ErrorReply:
         shell = self._shell
-        shell.last_traceback = None
+        shell.last_traceback = shell.display_error = None
         # What the cell is called, and what In and Out will be indexed by: the kernel counts, IPython follows.
         shell.execution_count = execution_count
         result = None
@@ -120,8 +120,8 @@ class PythonHandler(Handler):
         shell.payload_manager.clear_payload()
         if shell.exit_now:
             self.kernel.end()
-        if not result.success or shell.last_traceback is not None:
-            error = result.error_before_exec or result.error_in_exec
+        error = result.error_before_exec or result.error_in_exec or shell.display_error
+        if error is not None:
             return ErrorReply(
                 ename=type(error).__name__,
                 evalue=str(error),

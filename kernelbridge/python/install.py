@@ -25,7 +25,7 @@ def kernel_spec(interpreter: str = sys.executable) -> dict[str, Any]:
         "display_name": "Python 3 (kernelbridge)",
         "language": "python",
         "interrupt_mode": "signal",
-        "kernel_protocol_version": "5.5",
+        "kernel_protocol_version": "5.6",
         "metadata": {"debugger": False},
     }
 

@@ -13,13 +13,18 @@ from IPython.core.interactiveshell import InteractiveShell
 from traitlets import Any as AnyTrait
 from traitlets import CBool, Instance, Type, default
 
+from kernelbridge.wire.messages import Message
+
 
 class KernelDisplayHook(DisplayHook):
     """Shows the value of the last expression as an ``execute_result``."""
 
+    formatting = False
+    """Whether a value is being formatted: what fails then fails in the value's own code."""
     _shown: dict[str, Any] | None = None
 
     def start_displayhook(self) -> None:
+        self.formatting = True
         self._shown = None
 
     def write_output_prompt(self) -> None:
@@ -29,6 +34,7 @@ class KernelDisplayHook(DisplayHook):
         self._shown = {"data": format_dict, "metadata": md_dict or {}, "execution_count": self.prompt_count}
 
     def finish_displayhook(self) -> None:
+        self.formatting = False
         if self._shown is not None:
             self.shell.kernel.publish("execute_result", self._shown)
         self._shown = None
@@ -71,6 +77,8 @@ class ZMQInteractiveShell(InteractiveShell):
 
     last_traceback: list[str] | None = None
     """The formatted traceback of the running cell's error, as it was shown."""
+    display_error: BaseException | None = None
+    """What the running cell's value raised when it was formatted: the cell has failed, although its code has not."""
 
     @default("exiter")
     def _exiter(self) -> ZMQExitAutocall:
@@ -98,11 +106,22 @@ class ZMQInteractiveShell(InteractiveShell):
     def set_next_input(self, text: str, replace: bool = False) -> None:
         self.payload_manager.write_payload({"source": "set_next_input", "text": text, "replace": replace})
 
+    def get_parent(self) -> dict[str, Any]:
+        """Return the request that is handled here and now, as ipykernel does: ipywidgets captures output by it."""
+        request = self.kernel.request
+        return {} if request is None else request.to_dict()
+
+    def set_parent(self, parent: dict[str, Any]) -> None:
+        """Give what is put from here on, in this thread or task, the request `parent` (see `get_parent`)."""
+        self.kernel.parents.adopt(Message.from_dict(parent))
+
     def _page(self, text: str | dict[str, Any], start: int = 0, screen_lines: int = 0, pager_cmd: str = "") -> None:
         data = text if isinstance(text, dict) else {"text/plain": text}
         self.payload_manager.write_payload({"source": "page", "data": data, "start": max(0, start)})
 
     def _showtraceback(self, etype: type[BaseException], evalue: BaseException, stb: list[str]) -> None:
         self.last_traceback = list(stb)
+        if self.displayhook.formatting:
+            self.display_error = evalue
         content = {"ename": etype.__name__, "evalue": str(evalue), "traceback": self.last_traceback}
         self.kernel.publish("error", content)

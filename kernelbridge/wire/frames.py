@@ -128,7 +128,8 @@ def decode(
         raise WireError("replayed message")
     header_json, parent_text, metadata_text, content_text = signed
     header = Header.from_dict(unpack(header_json), header_json)
-    metadata = {} if metadata_text == b"{}" else unpack(metadata_text)
+    # xeus kernels write null where there is no metadata.
+    metadata = {} if metadata_text in (b"{}", b"null") else unpack(metadata_text)
     content = unpack(content_text)
     if not isinstance(metadata, dict):
         raise WireError(f"metadata of {header.msg_type} is no JSON object")

@@ -24,7 +24,31 @@ Buffer = bytes | bytearray | memoryview
 
 _FIELDS = ("msg_id", "msg_type", "session", "username", "date", "version")
 _KNOWN = frozenset((*_FIELDS, "subshell_id"))
+_TEXT = {str}
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+def _take(fields: dict[str, Any]) -> tuple[str, str, str, str, str, str]:
+    get = fields.get
+    return (
+        get("msg_id", ""),
+        get("msg_type", ""),
+        get("session", ""),
+        get("username", ""),
+        get("date", ""),
+        get("version", ""),
+    )
+
+
+def _fault(fields: dict[str, Any]) -> str:
+    """Return what is wrong with a header that is refused."""
+    for name in _FIELDS:
+        if not isinstance(fields.get(name, ""), str):
+            return f"header field {name!r} is no string but {type(fields[name]).__name__}"
+    for name in ("msg_id", "msg_type"):
+        if not fields.get(name):
+            return f"header without {name}"
+    return f"header field 'subshell_id' is no string but {type(fields['subshell_id']).__name__}"
 
 
 @attrs.frozen(slots=True)
@@ -55,27 +79,14 @@ class Header:
         """
         if not isinstance(fields, dict):
             raise WireError(f"header is no JSON object but {type(fields).__name__}")
-        for name in _FIELDS:
-            if not isinstance(fields.get(name, ""), str):
-                raise WireError(f"header field {name!r} is no string but {type(fields[name]).__name__}")
-        for name in ("msg_id", "msg_type"):
-            if not fields.get(name):
-                raise WireError(f"header without {name}")
+        texts = _take(fields)
+        if set(map(type, texts)) != _TEXT or not texts[0] or not texts[1]:
+            raise WireError(_fault(fields))
         subshell_id = fields.get("subshell_id")
         if subshell_id is not None and not isinstance(subshell_id, str):
-            raise WireError(f"header field 'subshell_id' is no string but {type(subshell_id).__name__}")
-        unknown = fields.keys() - _KNOWN
-        return cls(
-            msg_id=fields["msg_id"],
-            msg_type=fields["msg_type"],
-            session=fields.get("session", ""),
-            username=fields.get("username", ""),
-            date=fields.get("date", ""),
-            version=fields.get("version", ""),
-            subshell_id=subshell_id,
-            extra={name: fields[name] for name in unknown} if unknown else _NOTHING,
-            json=json,
-        )
+            raise WireError(_fault(fields))
+        extra = _NOTHING if fields.keys() <= _KNOWN else {name: fields[name] for name in fields.keys() - _KNOWN}
+        return cls(*texts, subshell_id, extra, json)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form."""
@@ -148,6 +159,18 @@ class Message:
             "content": self.content,
             "buffers": self.buffers,
         }
+
+    @classmethod
+    def from_dict(cls, message: Mapping[str, Any]) -> Self:
+        """Make a message of the form that `to_dict` gives. Raises `WireError` for a header that is none."""
+        parent = message.get("parent_header")
+        return cls(
+            Header.from_dict(message.get("header")),
+            dict(message.get("content") or {}),
+            Header.from_dict(parent) if parent else None,
+            dict(message.get("metadata") or {}),
+            list(message.get("buffers") or ()),
+        )
 
 
 class Session:
