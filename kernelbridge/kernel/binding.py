@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from pathlib import Path
+
 import zmq
 
 from kernelbridge.bridges.socket_bridge import Socket
@@ -34,3 +37,11 @@ def bind_channel(socket: Socket, info: ConnectionInfo, channel: Channel, linger_
         bound = socket.getsockopt_string(zmq.LAST_ENDPOINT)
         info = info.with_ports({channel: int(bound.rpartition(":")[2])})
     return info
+
+
+def remove_files(info: ConnectionInfo, channels: Iterable[Channel]) -> None:
+    """Remove the files of `channels` that were bound and are closed, where they have files. libzmq leaves them."""
+    # A name that begins with @ is in Linux's abstract namespace.
+    if info.transport == "ipc" and not info.ip.startswith("@"):
+        for channel in channels:
+            Path(info.endpoint(channel).removeprefix("ipc://")).unlink(missing_ok=True)

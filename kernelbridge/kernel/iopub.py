@@ -36,6 +36,9 @@ BACKLOG_BYTES = 2**30
 _FRAME_BYTES = 1024
 """What a message costs in memory beside its content: seven frames, each with a structure of ZMQ's around it."""
 
+_LEAST_MESSAGES = 64
+"""How many messages may wait for a subscriber however large they are."""
+
 _QUEUE_ITEMS = 4096
 """How many puts may wait for the IOPub thread before a putter has to wait for it."""
 
@@ -99,10 +102,15 @@ def _stream(text: StreamText, shown: str) -> Publication:
 
 
 class Backlog:
-    """How many of the newest messages fit in a budget of bytes.
+    """How many messages may wait for one subscriber, such that a budget of bytes is kept.
 
-    ZMQ bounds what waits for a subscriber by a number of messages, and drops further ones for that subscriber alone.
-    This turns a budget of bytes into that number, anew each time that about a thousandth of the budget was sent.
+    ZMQ bounds what waits for a subscriber by a number of messages, its high-water mark. `limit` is that number. It
+    starts low, and grows when a subscriber is full and the newest messages are small enough for more of them to wait.
+
+    It never falls. ZMQ hears what a subscriber has read at each half mark and not in between, so up to half a mark of
+    what was read still counts as waiting. A mark that falls below that makes a subscriber full that has read all, and
+    as it then gets nothing more to read, it stays so for ever. The price: where many small messages have once waited,
+    as many large ones may.
     """
 
     def __init__(self, budget: int = BACKLOG_BYTES) -> None:
@@ -113,14 +121,26 @@ class Backlog:
         self._bytes = 0
         self._new_messages = 0
         self._new_bytes = 0
-        self.limit = max(1, budget // _FRAME_BYTES)
+        # How many of the newest messages, or of such as they are, fit in the budget.
+        self._room = max(1, budget // _FRAME_BYTES)
+        self.limit = _LEAST_MESSAGES
 
-    def add(self, size: int) -> bool:
-        """Count a message of `size` bytes, and return whether `limit` has changed."""
+    def add(self, size: int) -> None:
+        """Count a message of `size` bytes."""
         self._new_messages += 1
         self._new_bytes += size + _FRAME_BYTES
-        if self._new_bytes < self._slice:
+        if self._new_bytes >= self._slice:
+            self._measure()
+
+    def grow(self) -> bool:
+        """Raise `limit`, because a subscriber is full. Returns False when the budget allows no more."""
+        if self.limit >= self._room:
             return False
+        self.limit = min(2 * self.limit, self._room)
+        return True
+
+    def _measure(self) -> None:
+        """Find how many of the newest messages fit in the budget, about a thousand times for each budget sent."""
         self._slices.append((self._new_messages, self._new_bytes))
         self._messages += self._new_messages
         self._bytes += self._new_bytes
@@ -130,10 +150,7 @@ class Backlog:
             self._messages -= messages
             self._bytes -= size
         # As many of the newest as there are, and for the room that is left as many as would come at their mean size.
-        limit = max(1, self._messages * self._budget // self._bytes)
-        changed = limit != self.limit
-        self.limit = limit
-        return changed
+        self._room = max(1, self._messages * self._budget // self._bytes)
 
 
 class IOPub(SocketBridge[Item]):
@@ -167,8 +184,9 @@ class IOPub(SocketBridge[Item]):
         # A full subscriber is an error to be noticed, not a silent loss.
         self._socket.setsockopt(zmq.XPUB_NODROP, 1)
         self._socket.setsockopt(zmq.SNDHWM, self._backlog.limit)
-        self._bind(self._socket)
+        # Adopted first: a socket that cannot be bound is closed, too.
         self.adopt(self._socket, self._subscribed)
+        self._bind(self._socket)
 
     def deliver(self, item: Item) -> None:
         self._emit(self._core.feed(item, self.clock.monotonic()))
@@ -220,8 +238,7 @@ class IOPub(SocketBridge[Item]):
             publication.buffers,
             self._signer,
         )
-        if self._backlog.add(sum(map(len, frames))):
-            self._socket.setsockopt(zmq.SNDHWM, self._backlog.limit)
+        self._backlog.add(sum(map(len, frames)))
         try:
             send(self._socket, frames)
             self._stalled = False
@@ -230,6 +247,13 @@ class IOPub(SocketBridge[Item]):
 
     def _send_past_the_full(self, frames: list[Frame], number: int) -> None:
         """Send to the subscribers that have room. The full ones see a gap in the numbers (contract K8)."""
+        while self._backlog.grow():
+            self._socket.setsockopt(zmq.SNDHWM, self._backlog.limit)
+            try:
+                send(self._socket, frames)
+                return
+            except zmq.Again:
+                continue
         if not self._stalled:
             self._stalled = True
             logger.warning(

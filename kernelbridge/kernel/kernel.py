@@ -29,7 +29,7 @@ import zmq
 from kernelbridge.bridges.clock import Clock, SystemClock
 from kernelbridge.bridges.service import Service
 from kernelbridge.bridges.socket_bridge import Context, Socket
-from kernelbridge.kernel.binding import bind_channel
+from kernelbridge.kernel.binding import bind_channel, remove_files
 from kernelbridge.kernel.comms import Comms
 from kernelbridge.kernel.control import Control
 from kernelbridge.kernel.execution import Execution
@@ -147,6 +147,8 @@ class Kernel:
         self._stdin = Stdin(wire, self._binder("stdin"), self.outputs, self._crashed)
         self._heartbeat = Heartbeat(self._context, self._binder("hb"), self._crashed)
         self._execution = Execution(handler, self.outputs, self.parents, self.comms, clock, self._shell.finished)
+        # The channels that listen, in the order in which they were started.
+        self._bound: list[Channel] = []
         # Guards the three below: any thread may stop the kernel, or crash.
         self._life = threading.Lock()
         self._stopped = False
@@ -195,6 +197,7 @@ class Kernel:
                 service.stop()
             if self._owns_context:
                 self._context.term()
+            remove_files(self.connection, self._bound)
         self._ended.set()
 
     def wait(self, timeout: float | None = None) -> bool:
@@ -230,6 +233,7 @@ class Kernel:
 
         def bind(socket: Socket) -> None:
             self.connection = bind_channel(socket, self.connection, channel, LINGER_SECONDS)
+            self._bound.append(channel)
 
         return bind
 

@@ -117,8 +117,9 @@ class RouterChannel(SocketBridge[T]):
         # Nothing is dropped here: replies are few, and a frontend waits for each.
         self._socket.setsockopt(zmq.SNDHWM, 0)
         self._socket.setsockopt(zmq.RCVHWM, 0)
-        self._bind(self._socket)
+        # Adopted first: a socket that cannot be bound is closed, too.
         self.adopt(self._socket, self._arrived, self._row_has_been_read)
+        self._bind(self._socket)
 
     @abstractmethod
     def received(self, message: Message) -> None:

@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernelbridge.kernel.iopub import Backlog
 from kernelbridge.kernel.router import Request
 from kernelbridge.kernel.shell import COMM_TYPES, Answer, Run, ShellCore
 from kernelbridge.wire.errors import ContentError
@@ -113,44 +112,3 @@ def test_every_request_has_its_turn_once_in_the_order_of_arrival(events: list[tu
     while running:
         finish(failed=False)
     assert had_turn == arrived
-
-
-# --- how much may wait for a subscriber (K8) ------------------------------------------------------------------------
-
-
-@given(sizes=st.lists(st.integers(0, 10_000), min_size=1, max_size=2000), budget=st.integers(100_000, 1_000_000))
-def test_k8_what_may_wait_fits_the_budget(sizes: list[int], budget: int) -> None:
-    """The newest `limit` messages are never more than the budget and a thousandth, and one message fits always."""
-    backlog = Backlog(budget)
-    for size in sizes:
-        backlog.add(size)
-        assert backlog.limit >= 1
-    kept = sizes[-backlog.limit :]
-    if 1 < len(kept) < len(sizes):
-        largest_slice = budget // 1024 + max(sizes) + 2048
-        assert sum(kept) <= budget + 2 * largest_slice
-
-
-def test_k8_small_messages_may_wait_in_large_numbers() -> None:
-    """200,000 flushed lines fit the budget that a kernel has by default."""
-    backlog = Backlog()
-    for _ in range(200_000):
-        backlog.add(600)
-    assert backlog.limit > 200_000
-
-
-def test_k8_large_messages_may_wait_in_small_numbers() -> None:
-    backlog = Backlog(budget=10 * 2**20)
-    assert backlog.limit > 1000
-    for _ in range(20):
-        backlog.add(2**20)
-    assert 5 <= backlog.limit <= 10
-
-
-def test_k8_the_limit_recovers_when_messages_are_small_again() -> None:
-    backlog = Backlog(budget=10 * 2**20)
-    for _ in range(20):
-        backlog.add(2**20)
-    for _ in range(20_000):
-        backlog.add(100)
-    assert backlog.limit > 5000
