@@ -249,7 +249,15 @@ def _error_reply(failure: BaseException, execution_count: int | None = None) -> 
         at = at.tb_next
     return ErrorReply(
         ename=type(failure).__name__,
-        evalue=str(failure),
+        evalue=error_value(failure),
         traceback=traceback.format_exception(type(failure), failure, at),
         execution_count=execution_count,
     )
+
+
+def error_value(failure: BaseException) -> str:
+    """Return what an exception says, also where its own ``__str__`` raises: that must not hide the error itself."""
+    try:
+        return str(failure)
+    except Exception as fault:  # noqa: BLE001 - a user's class may raise anything.
+        return f"<str() of it raised {type(fault).__name__}>"

@@ -19,7 +19,7 @@ from kernelbridge.kernel.router import RouterChannel, Wire
 from kernelbridge.wire.contents import InputReply, InputRequest, unstructure
 from kernelbridge.wire.errors import ContentError
 from kernelbridge.wire.frames import encode
-from kernelbridge.wire.messages import Message
+from kernelbridge.wire.messages import Header, Message
 
 logger = logging.getLogger("kernelbridge")
 
@@ -34,6 +34,8 @@ class Question:
 
     request: Message
     content: InputRequest
+    header: Header
+    """The prompt's own header, by which an answer may say which prompt it is for."""
     answer: queue.SimpleQueue[str | StdinError] = attrs.field(factory=queue.SimpleQueue)
 
 
@@ -64,7 +66,8 @@ class Stdin(RouterChannel[Question | Withdraw]):
         if not request.content.get("allow_stdin", False):
             raise StdinError("the frontend that sent this request takes no input requests (allow_stdin is false)")
         self._outputs.flush()
-        question = Question(request, InputRequest(prompt=prompt, password=password))
+        header = self._wire.session.header("input_request")
+        question = Question(request, InputRequest(prompt=prompt, password=password), header)
         if not self.put(question):
             raise StdinError("the kernel has ended")
         try:
@@ -88,8 +91,7 @@ class Stdin(RouterChannel[Question | Withdraw]):
             if item.question in self._open:
                 self._open.remove(item.question)
             return
-        header = self._wire.session.header("input_request")
-        prompt = Message(header, unstructure(item.content), item.request.header, {}, [], item.request.identities)
+        prompt = Message(item.header, unstructure(item.content), item.request.header, {}, [], item.request.identities)
         try:
             send(self._socket, encode(prompt, self._wire.signer))
         except zmq.ZMQError as failure:
@@ -100,9 +102,11 @@ class Stdin(RouterChannel[Question | Withdraw]):
             self._open.append(item)
 
     def received(self, message: Message) -> None:
-        # jupyter_client sends input replies without a parent, so the sender's name must do.
+        # jupyter_client sends input replies without a parent, so the sender's name must do. Who sends one, as
+        # JupyterLab does, may be late with the answer to a prompt that was withdrawn.
         for question in self._open:
-            if question.request.identities == message.identities:
+            is_named = message.parent_id in (None, question.header.msg_id)
+            if is_named and question.request.identities == message.identities:
                 break
         else:
             logger.warning("stdin: dropped %s: nothing was asked of its sender", message.msg_type)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from collections.abc import Sequence
 
@@ -20,6 +21,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("-f", metavar="FILE", dest="file", required=True, help="connection file or registration file")
     options, others = parser.parse_known_args(arguments)
+    # What the kernel has to say of itself goes where it was started, and not into the cell that happens to run.
+    logger = logging.getLogger("kernelbridge")
+    logger.addHandler(logging.StreamHandler(sys.__stderr__))
+    logger.propagate = False
     # Python has put the folder that it was started in first; users expect it to follow their os.chdir.
     if sys.path and sys.path[0]:
         sys.path[0] = ""

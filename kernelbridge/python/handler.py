@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from kernelbridge.kernel.execution import error_value
 from kernelbridge.kernel.handler import Handler
 from kernelbridge.kernel.stdin import StdinError
 from kernelbridge.version import __version__
@@ -124,7 +125,7 @@ class PythonHandler(Handler):
         if error is not None:
             return ErrorReply(
                 ename=type(error).__name__,
-                evalue=str(error),
+                evalue=error_value(error),
                 traceback=shell.last_traceback or [],
                 execution_count=execution_count,
                 extra={"user_expressions": {}, "payload": payload},

@@ -13,6 +13,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from traitlets import Any as AnyTrait
 from traitlets import CBool, Instance, Type, default
 
+from kernelbridge.kernel.execution import error_value
 from kernelbridge.wire.messages import Message
 
 
@@ -123,5 +124,5 @@ class ZMQInteractiveShell(InteractiveShell):
         self.last_traceback = list(stb)
         if self.displayhook.formatting:
             self.display_error = evalue
-        content = {"ename": etype.__name__, "evalue": str(evalue), "traceback": self.last_traceback}
+        content = {"ename": etype.__name__, "evalue": error_value(evalue), "traceback": self.last_traceback}
         self.kernel.publish("error", content)

@@ -70,6 +70,19 @@ def test_an_exception_is_the_cells_error_and_the_reply(served: Served) -> None:
     assert reply.content["traceback"] == messages[3].content["traceback"]
 
 
+def test_an_exception_that_cannot_say_what_it_is_is_an_error_all_the_same() -> None:
+    class Odd(Exception):
+        def __str__(self) -> str:
+            raise ValueError("no words")
+
+    def odd(kernel: Kernel) -> None:
+        raise Odd
+
+    with serving(Cells(odd=odd, hello=hello)) as kernel, Client(kernel.connection) as client:
+        assert client.run("odd")[0].content["ename"] == "Odd"
+        assert lines(client.run("hello")[1]) == HELLO
+
+
 def test_an_error_that_the_handler_has_shown_is_not_shown_again(served: Served) -> None:
     _, client = served
     reply, messages = client.run("refuse")

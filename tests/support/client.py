@@ -103,6 +103,11 @@ class Client:
         assert socket.poll(int(DEADLINE * 1000)), f"nothing comes on {channel}"
         return decode(socket.recv_multipart(), self.signer)
 
+    def answer(self, prompt: Message, value: str) -> None:
+        """Answer a prompt, and say which it is, as JupyterLab does and jupyter_client does not."""
+        reply = Message(self.session.header("input_reply"), {"value": value}, prompt.header)
+        self.send_frames(encode(reply, self.signer), "stdin")
+
     def execute(self, code: str, **options: Any) -> Message:
         """Ask for an execution."""
         return self.send("execute_request", {"code": code, "allow_stdin": True, **options})
