@@ -17,9 +17,9 @@ from __future__ import annotations
 import itertools
 import sys
 import threading
+from collections import deque
 from typing import Generic, TypeVar
 
-import janus
 import zmq
 
 T = TypeVar("T")
@@ -28,25 +28,30 @@ _numbers = itertools.count(1)
 
 
 class ChannelBridge(Generic[T]):
-    """A queue that any thread or event loop puts into, and one socket loop takes from.
+    """A queue that any thread puts into, and one socket loop takes from.
 
     Takes the `context` of the PAIR, and `maxsize`: with a bound, a putter waits while the queue is full.
     """
 
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], maxsize: int = 0) -> None:
-        self._queue: janus.Queue[T] = janus.Queue(maxsize)
-        # Both sides' names, since an implementation of either face must not be looked up on every put.
-        self._put = self._queue.sync_q.put_nowait
-        self._get = self._queue.sync_q.get_nowait
+        # Appended to by any putter, taken from by the reader. Both are atomic, and need no lock: the garbage collector
+        # may run a __del__ that prints in the middle of a put or a take, and a lock would then be taken twice.
+        self._items: deque[T] = deque()
+        self._maxsize = maxsize or sys.maxsize
+        self._closed = False
+        # Guards the number of putters that wait because the queue is full.
+        self._room = threading.Condition()
+        self._waiting = 0
         self._address = f"inproc://kernelbridge-channel-{next(_numbers)}"
         # Guards the sending end, which any putter may touch, and `_asleep`. The lock is the full fence that a
-        # ZMQ socket wants when it moves from one thread to another.
-        self._ringing = threading.Lock()
+        # ZMQ socket wants when it moves from one thread to another. Reentrant for the same reason as above.
+        self._ringing = threading.RLock()
         self._bell = context.socket(zmq.PAIR)
         self._bell.bind(self._address)
         self._asleep = False
         # Owned by the reader's thread from open() to close().
         self._ear: zmq.Socket[bytes] | None = None
+        self._reader: int | None = None
         self._context = context
 
     # The putters' side: any thread
@@ -57,29 +62,31 @@ class ChannelBridge(Generic[T]):
         Returns whether the reader is still there to take it. Who puts several in a row may ring with the last alone, so
         that the reader does not wake to fight for the interpreter with the one who feeds it.
         """
-        try:
-            try:
-                self._put(item)
-            except janus.SyncQueueFull:
-                # The reader makes room, and may not have been rung for what is there already.
-                self.ring()
-                self._queue.sync_q.put(item)
-        except janus.SyncQueueShutDown:
+        if len(self._items) >= self._maxsize:
+            self._wait_for_room()
+        if self._closed:
+            return False
+        self._items.append(item)
+        # And again: an item that is put while the reader closes is found by close(), or refused here, or both.
+        if self._closed:
             return False
         if ring:
             self.ring()
         return True
 
-    async def aput(self, item: T) -> bool:
-        """Do what `put` does from an event loop, which goes on while a bounded queue is full."""
-        try:
-            if self._queue.async_q.full():
-                self.ring()
-            await self._queue.async_q.put(item)
-        except janus.AsyncQueueShutDown:
-            return False
+    def _wait_for_room(self) -> None:
+        if self._reader == threading.get_ident():
+            # What the reader itself puts, by a __del__ or a log, cannot wait for the reader.
+            return
+        # The reader may not have been rung for what is there already.
         self.ring()
-        return True
+        with self._room:
+            self._waiting += 1
+            try:
+                while len(self._items) >= self._maxsize and not self._closed:
+                    self._room.wait()
+            finally:
+                self._waiting -= 1
 
     def ring(self) -> None:
         """Wake the reader if it may be asleep."""
@@ -96,13 +103,14 @@ class ChannelBridge(Generic[T]):
         """Return the socket to poll, made on the calling thread, which becomes the reader."""
         self._ear = self._context.socket(zmq.PAIR)
         self._ear.connect(self._address)
+        self._reader = threading.get_ident()
         return self._ear
 
     def rest(self) -> bool:
         """Return whether the reader may sleep: False when there is something to take. Rings come from now on."""
         with self._ringing:
             self._asleep = True
-        if self._queue.sync_q.empty():
+        if not self._items:
             return True
         self._asleep = False
         return False
@@ -120,17 +128,14 @@ class ChannelBridge(Generic[T]):
     def take(self, limit: int = 256) -> list[T]:
         """Return what is in the queue, in the order of the puts; at most `limit`, so that sockets get their turn."""
         items: list[T] = []
-        try:
-            while len(items) < limit:
-                items.append(self._get())
-        except (janus.SyncQueueEmpty, janus.SyncQueueShutDown):
-            return items
+        while self._items and len(items) < limit:
+            items.append(self._items.popleft())
+        self._make_room_known()
         return items
 
     def close(self) -> list[T]:
         """Close both ends and return what nobody took. Called by the reader, at its end; later puts return False."""
-        # Shutting the queue down first, not at once, keeps what is in it and wakes the putters that wait for room.
-        self._queue.shutdown()
+        self._closed = True
         left = self.take(limit=sys.maxsize)
         with self._ringing:
             self._asleep = False
@@ -138,3 +143,9 @@ class ChannelBridge(Generic[T]):
         if self._ear is not None:
             self._ear.close(0)
         return left
+
+    def _make_room_known(self) -> None:
+        # A putter counts itself, then looks for room; this looks for putters after it has made room.
+        if self._waiting:
+            with self._room:
+                self._room.notify_all()

@@ -119,7 +119,7 @@ class Kernel:
             options.stream_seconds,
             options.backlog_bytes,
         )
-        self.outputs = Outputs(self._iopub.put, self._iopub.ring, options.limits)
+        self.outputs = Outputs(self._iopub.put, self._iopub.ring, options.limits, self._iopub.on_this_thread)
         """The one IOPub queue, for those who know the parent that a message should have."""
         self.comms = Comms(self.outputs, self.parents)
         """The open comms and their targets."""

@@ -108,10 +108,16 @@ class Outputs:
     """The put side of the queue. Takes `enqueue`, which takes an item and whether to ring, and says if it is read."""
 
     def __init__(
-        self, enqueue: Callable[[Item, bool], bool], ring: Callable[[], None], limits: Limits = NO_LIMITS
+        self,
+        enqueue: Callable[[Item, bool], bool],
+        ring: Callable[[], None],
+        limits: Limits = NO_LIMITS,
+        on_reader: Callable[[], bool] = lambda: False,
     ) -> None:
         self._enqueue = enqueue
         self._ring = ring
+        # Whether the caller runs on the IOPub thread: what that puts (a log, a __del__) must never wait for it.
+        self._on_reader = on_reader
         self._limits = limits
         # Written by the Shell thread; whoever reads it a moment too early or late rings once too often or too late.
         self._hushed = False
@@ -157,6 +163,8 @@ class Outputs:
 
     def flush(self) -> None:
         """Return when all that was put before is on the socket (contract K3), at once when nobody reads any more."""
+        if self._on_reader():
+            return
         sent = threading.Lock()
         sent.acquire()
         if self._put(Flush(sent.release), ring=True):
@@ -182,6 +190,9 @@ class Outputs:
             # The garbage collector, or a signal handler, has come between the lines below and prints: after them.
             self._late.append(item)
             return not isinstance(item, Flush)
+        if self._on_reader():
+            # Whoever holds the lock may wait for room in the queue, which only this thread makes.
+            return self._append(item, ring)
         with self._order:
             self._holder = me
             try:
