@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Callable, Mapping
+from operator import itemgetter
 from types import MappingProxyType
 from typing import Any, Self
 
@@ -23,21 +24,12 @@ Buffer = bytes | bytearray | memoryview
 """A binary buffer beside the content. Mutable ones are copied when they are sent."""
 
 _FIELDS = ("msg_id", "msg_type", "session", "username", "date", "version")
-_KNOWN = frozenset((*_FIELDS, "subshell_id"))
+_FIELD_SET = frozenset(_FIELDS)
+_KNOWN = _FIELD_SET | {"subshell_id"}
+_NO_TEXTS = dict.fromkeys(_FIELDS, "")
+_texts_of: Callable[[dict[str, Any]], tuple[str, str, str, str, str, str]] = itemgetter(*_FIELDS)
 _TEXT = {str}
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
-
-
-def _take(fields: dict[str, Any]) -> tuple[str, str, str, str, str, str]:
-    get = fields.get
-    return (
-        get("msg_id", ""),
-        get("msg_type", ""),
-        get("session", ""),
-        get("username", ""),
-        get("date", ""),
-        get("version", ""),
-    )
 
 
 def _fault(fields: dict[str, Any]) -> str:
@@ -79,14 +71,20 @@ class Header:
         """
         if not isinstance(fields, dict):
             raise WireError(f"header is no JSON object but {type(fields).__name__}")
-        texts = _take(fields)
+        try:
+            texts = _texts_of(fields)
+        except KeyError:
+            fields = _NO_TEXTS | fields
+            texts = _texts_of(fields)
         if set(map(type, texts)) != _TEXT or not texts[0] or not texts[1]:
             raise WireError(_fault(fields))
+        if len(fields) == len(_FIELDS) and fields.keys() == _FIELD_SET:
+            return cls(*texts, None, _NOTHING, json)
         subshell_id = fields.get("subshell_id")
         if subshell_id is not None and not isinstance(subshell_id, str):
             raise WireError(_fault(fields))
-        extra = _NOTHING if fields.keys() <= _KNOWN else {name: fields[name] for name in fields.keys() - _KNOWN}
-        return cls(*texts, subshell_id, extra, json)
+        extra = {name: value for name, value in fields.items() if name not in _KNOWN}
+        return cls(*texts, subshell_id, extra or _NOTHING, json)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form."""
