@@ -21,14 +21,14 @@ from tests.notebook.conftest import ROOT
 
 pytestmark = pytest.mark.usefixtures("environment")
 
+OTHERS = ("heavy_output", "errors", "display_updates", "widgets")
 NOTEBOOKS = {
     path.stem: path
     for path in (
         ROOT / "examples" / "tour.ipynb",
-        *(ROOT / "tests" / "notebooks" / f"{name}.ipynb" for name in ("heavy_output", "errors", "display_updates")),
+        *(ROOT / "tests" / "notebooks" / f"{name}.ipynb" for name in OTHERS),
     )
 }
-WIDGETS = ROOT / "tests" / "notebooks" / "widgets.ipynb"
 
 
 @pytest.fixture(params=["python3", "kernelbridge"])
@@ -68,9 +68,9 @@ class TestSameOutputs:
         nbclient.NotebookClient(theirs, kernel_name="python3", timeout=120).execute()
         assert differences(ours.cells, theirs.cells) == []
 
-    @pytest.mark.parametrize("path", [*NOTEBOOKS.values(), WIDGETS], ids=lambda path: path.stem)
-    def test_the_notebooks_are_saved_without_outputs(self, path: Path) -> None:
-        for cell in read_notebook(path).cells:
+    @pytest.mark.parametrize("name", NOTEBOOKS)
+    def test_the_notebooks_are_saved_without_outputs(self, name: str) -> None:
+        for cell in read_notebook(NOTEBOOKS[name]).cells:
             assert cell.cell_type != "code" or (cell.outputs == [] and cell.execution_count is None)
 
 
@@ -124,9 +124,9 @@ class TestWhatIsSaved:
         ran = run_notebook(tmp_path / "n.ipynb", kernel_name=kernel)
         assert Path(texts(ran.notebook.cells[0]).strip()).samefile(tmp_path)
 
-    def test_widgets_and_what_output_widgets_captured(self) -> None:
+    def test_widgets_and_what_output_widgets_captured(self, kernel: str) -> None:
         """The kernel was told of it: the fourth cell counts the outputs that its widget has."""
-        ran = run_notebook(WIDGETS, kernel_name="python3")
+        ran = run_notebook(NOTEBOOKS["widgets"], kernel_name=kernel)
         assert ran.failure is None
         cells = ran.notebook.cells
         states = ran.notebook.metadata.widgets[WIDGET_STATE_MIME]["state"]
