@@ -92,6 +92,9 @@ class Execution:
         if self._ident is not None and self._ident == threading.main_thread().ident:
             # A signal, and not a flag, because it also ends a system call that waits.
             signal.pthread_kill(self._ident, signal.SIGINT)
+            if self._loop is not None:
+                # The signal may have come just before the loop fell asleep: Python's handler runs when it wakes.
+                self._loop.call_soon_threadsafe(_nothing)
         elif self._loop is not None:
             self._loop.call_soon_threadsafe(self._interrupt_waiting)
 
@@ -235,6 +238,10 @@ class _Interruptible:
         if task is not None:
             task.uncancel()
         return KeyboardInterrupt()
+
+
+def _nothing() -> None:
+    """Be what wakes a loop."""
 
 
 async def _called(method: Callable[..., Any], *arguments: object) -> Any:

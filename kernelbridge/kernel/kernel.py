@@ -266,6 +266,7 @@ class Kernel:
 
     def _interrupted(self, request: Request) -> InterruptReply:
         self._execution.interrupt()
+        self._stdin.interrupt()
         return InterruptReply()
 
     def _shut_down(self, request: Request) -> ShutdownReply:
@@ -276,6 +277,7 @@ class Kernel:
         # The channels outlive the execution thread, so the reply and the idle still leave.
         self._execution.end()
         self._execution.interrupt()
+        self._stdin.interrupt()
         return reply
 
     # For the handler: what is shown here and now, with the parent of the request that is handled here and now

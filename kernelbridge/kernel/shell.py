@@ -155,13 +155,14 @@ class Shell(RouterChannel[Finished]):
 
     def deliver(self, item: Finished) -> None:
         self._hush_ends = None
+        if item.failed:
+            # Before the reply: what the frontend sends when it has seen that must run.
+            self._read_what_has_arrived()
         if item.reply is not None:
             self.send_reply(item.reply)
             self.idle(item.reply.request)
         self._outputs.end_hush()
         self.take_turns(item.length)
-        if item.failed:
-            self._read_what_has_arrived()
         self._follow(self._core.finished(item.failed))
 
     def _read_what_has_arrived(self) -> None:

@@ -30,13 +30,14 @@ class StdinError(RuntimeError):
 
 @attrs.frozen(eq=False)
 class Question:
-    """A prompt for the frontend that sent `request`. `answer` gets one item: the line, or why there will be none."""
+    """A prompt for the frontend that sent `request`. `answer` gets one item: the line, or why there will be none,
+    or None for an interrupt."""
 
     request: Message
     content: InputRequest
     header: Header
     """The prompt's own header, by which an answer may say which prompt it is for."""
-    answer: queue.SimpleQueue[str | StdinError] = attrs.field(factory=queue.SimpleQueue)
+    answer: queue.SimpleQueue[str | StdinError | None] = attrs.field(factory=queue.SimpleQueue)
 
 
 @attrs.frozen
@@ -46,7 +47,12 @@ class Withdraw:
     question: Question
 
 
-class Stdin(RouterChannel[Question | Withdraw]):
+@attrs.frozen
+class Interrupt:
+    """Nobody is to wait for an answer any more."""
+
+
+class Stdin(RouterChannel[Question | Withdraw | Interrupt]):
     """The Stdin thread."""
 
     def __init__(
@@ -75,9 +81,18 @@ class Stdin(RouterChannel[Question | Withdraw]):
         except BaseException:
             self.put(Withdraw(question))
             raise
+        if answer is None:
+            raise KeyboardInterrupt
         if isinstance(answer, StdinError):
             raise answer
         return answer
+
+    def interrupt(self) -> None:
+        """End the waits for an answer with a KeyboardInterrupt.
+
+        A signal alone does not do it on a thread that is not the main one, nor where it comes just before the wait.
+        """
+        self.put(Interrupt())
 
     # On the thread
 
@@ -86,7 +101,12 @@ class Stdin(RouterChannel[Question | Withdraw]):
         # A prompt that cannot be delivered is an error to whoever asks, not a wait for ever.
         self._socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
 
-    def deliver(self, item: Question | Withdraw) -> None:
+    def deliver(self, item: Question | Withdraw | Interrupt) -> None:
+        if isinstance(item, Interrupt):
+            for question in self._open:
+                question.answer.put(None)
+            self._open.clear()
+            return
         if isinstance(item, Withdraw):
             if item.question in self._open:
                 self._open.remove(item.question)
@@ -124,7 +144,7 @@ class Stdin(RouterChannel[Question | Withdraw]):
         logger.warning("stdin: %s", problem)
         return None
 
-    def discard(self, item: Question | Withdraw) -> None:
+    def discard(self, item: Question | Withdraw | Interrupt) -> None:
         if isinstance(item, Question):
             item.answer.put(StdinError("the kernel has ended"))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 from collections.abc import Iterator
@@ -267,6 +268,32 @@ def test_k7_answers_go_to_whoever_was_asked() -> None:
         assert two.nothing_more("stdin")
 
 
+def test_k7_an_interrupt_ends_a_wait_for_input_on_any_thread() -> None:
+    """Here the kernel is served on a thread that gets no signals."""
+    with serving(Cells(ask=ask)) as kernel, Client(kernel.connection) as client:
+        request = client.execute("ask")
+        client.reply(request, "stdin")
+        client.reply(client.send("interrupt_request", channel="control"), "control")
+        assert client.reply(request).content["ename"] == "KeyboardInterrupt"
+        client.send("input_reply", {"value": "late"}, channel="stdin")
+        assert client.nothing_more("stdin")
+
+
+def test_an_interrupt_of_a_coroutine_on_any_thread() -> None:
+    async def wait(kernel: Kernel) -> None:
+        kernel.write("stdout", "begun")
+        kernel.flush()
+        await asyncio.Event().wait()
+
+    with serving(Cells(wait=wait, hello=hello)) as kernel, Client(kernel.connection) as client:
+        request = client.execute("wait")
+        assert lines(client.receive("iopub") for _ in range(3))[-1] == "stdout 'begun'"
+        client.reply(client.send("interrupt_request", channel="control"), "control")
+        assert client.reply(request).content["ename"] == "KeyboardInterrupt"
+        client.until_idle(request)
+        assert client.run("hello")[0].content["status"] == "ok"
+
+
 def test_k7_stop_ends_a_wait_for_input() -> None:
     """The kernel's end does not wait for an answer: whoever asked is told."""
     problems: list[str] = []
@@ -517,3 +544,14 @@ def test_every_bad_message_of_a_flood_is_survived() -> None:
                 for frames in messages:
                     client.send_frames(frames, channel)
         assert lines(client.run("hello")[1]) == HELLO
+
+
+def test_k11_what_is_sent_after_the_failing_reply_was_seen_runs() -> None:
+    """However soon: only what waited when the execution failed is aborted."""
+    with serving(Cells(fail=fail, hello=hello)) as kernel, Client(kernel.connection) as client:
+        for _ in range(200):
+            failing = client.execute("fail")
+            assert client.reply(failing).content["status"] == "error"
+            later = client.execute("hello")
+            assert client.reply(later).content["status"] == "ok"
+        client.until_idle(later)
