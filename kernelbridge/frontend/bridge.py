@@ -227,9 +227,15 @@ class Bridge:
         """End the bridge, and a launched kernel with it: it is killed if it has not shut down within `grace` seconds.
 
         Returns when no process, thread or file of it is left. Requests that are still open end with
-        `BridgeClosedError`. Closing again does nothing.
+        `BridgeClosedError`. Closing again does nothing. A KeyboardInterrupt meanwhile, or what another signal handler
+        raises, ends the kernel's grace and is raised again.
         """
-        self._link.close(grace)
+        try:
+            self._link.close(grace)
+        except BaseException:
+            # Who does not want to wait for the kernel does not want to leave it behind either.
+            self._link.close(0)
+            raise
 
     async def aclose(self, *, grace: float = GRACE) -> None:
         """Do what `close` does, while the event loop goes on."""
@@ -244,8 +250,9 @@ class Bridge:
             else:
                 closed.set_result(None)
 
-        # Not in the loop's executor, whose threads would stay.
-        thread = threading.Thread(target=close, name="kernelbridge-frontend-close", daemon=True)
+        # Not in the loop's executor, whose threads would stay. No daemon: a program that ends with its loop, because it
+        # was interrupted for instance, waits for this, and leaves no kernel.
+        thread = threading.Thread(target=close, name="kernelbridge-frontend-close")
         thread.start()
         # Closing goes on to its end also when its caller is cancelled.
         await asyncio.wrap_future(closed)

@@ -96,6 +96,8 @@ class Execution(Request):
         self.on_input = on_input
         self.loop = _running_loop()
         """The event loop that the execution was asked for in, where a coroutine of `on_input` runs."""
+        self.question: Message | None = None
+        """The last input request. Written under the bridge's lock."""
         # The bridge's lock: under it a reader gets the past and all of the future, without a gap and without a repeat.
         self._ordering = ordering
         self._messages: list[Message] = []

@@ -10,6 +10,7 @@ The reply and the last words of a kernel that answered and went are not lost.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
@@ -49,6 +50,8 @@ from kernelbridge.wire.signing import Signer
 if TYPE_CHECKING:
     from kernelbridge.frontend.process import Exit, KernelProcess
 
+logger = logging.getLogger("kernelbridge")
+
 SendingChannel = Literal["shell", "control"]
 
 
@@ -64,6 +67,11 @@ class Channels:
 
     def all(self) -> tuple[Channel[Any], ...]:
         return self.shell, self.control, self.iopub, self.stdin, self.heartbeat
+
+    def forget_unsent(self) -> None:
+        """Let the threads end without waiting for what has not been sent: there is nobody to take it any more."""
+        for channel in self.all():
+            channel.linger = 0
 
 
 class Link:
@@ -247,6 +255,8 @@ class Link:
     def _start_answering(self, request: Message) -> None:
         with self.ordering:
             execution = self.tracker.find(request.parent_id)
+            if isinstance(execution, Execution):
+                execution.question = request
         if isinstance(execution, Execution):
             target = partial(self._answer, execution, request)
             threading.Thread(target=target, name="kernelbridge-frontend-input", daemon=True).start()
@@ -254,12 +264,21 @@ class Link:
             self.strays.count("stdin", "unknown parent", request.msg_type)
 
     def _answer(self, execution: Execution, request: Message) -> None:
-        content = {"value": answer(execution, request)}
-        reply = Message(self.session.header("input_reply"), content, parent=request.header)
+        given = answer(execution, request)
+        try:
+            frames = self._input_reply(given, request)
+        except WireError as error:
+            logger.error("the input cannot be sent, the answer is empty: %s", error)
+            frames = self._input_reply("", request)
         with self.ordering:
-            # An execution that was interrupted meanwhile waits for no answer, and the next one must not get it.
-            if self.tracker.find(execution.msg_id) is not None and self._channels is not None:
-                self._channels.stdin.put(encode(reply, self._signer, self._limits))
+            # After an interrupt nobody waits for this answer, and what is asked next must not get it.
+            asked = self.tracker.find(execution.msg_id) is not None and execution.question is request
+            if asked and self._channels is not None:
+                self._channels.stdin.put(frames)
+
+    def _input_reply(self, value: str, request: Message) -> list[Frame]:
+        reply = Message(self.session.header("input_reply"), {"value": value}, parent=request.header)
+        return encode(reply, self._signer, self._limits)
 
     # The end
 
@@ -269,20 +288,20 @@ class Link:
             return
         finished = threading.Event()
 
+        with self._tearing, self.ordering:
+            channels = self._channels
+
         def end() -> None:
+            if channels is not None:
+                channels.forget_unsent()
             self._die(how)
             finished.set()
 
-        with self._tearing, self.ordering:
-            channels = self._channels
         if channels is None:
             end()
         else:
             channels.shell.drained(partial(channels.control.drained, partial(channels.iopub.drained, end)))
             finished.wait()
-            for channel in channels.all():
-                # Nobody is left to take what has not been sent.
-                channel.linger = 0
         self._tear_down()
 
     def _starts_again(self) -> bool:
@@ -291,6 +310,8 @@ class Link:
             start, self.second_start = self.second_start, None
             if start is None or self.fate != "alive" or self._held is None or self._start_error is not None:
                 return False
+            if self._channels is not None:
+                self._channels.forget_unsent()
         self._stop_channels()
         try:
             start()
@@ -357,6 +378,7 @@ class Link:
                 self._ask_to_shut_down()
             # One that is not ready would not hear it, and has nothing to lose.
             process.end(grace if was_ready else 0)
+            process.wait()
             process.stop()
             if process is self.process:
                 break

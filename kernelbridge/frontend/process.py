@@ -91,8 +91,18 @@ class KernelProcess(Service):
         # Set on the thread before it is ready.
         self._loop: asyncio.AbstractEventLoop | None = None
         self._end_asked: asyncio.Event | None = None
+        self._gone = threading.Event()
 
     # For any thread
+
+    def wait(self) -> None:
+        """Wait until the process has ended and nothing of it is left. A signal handler may raise meanwhile.
+
+        Python 3.11's `Thread.join` takes a thread for ended when Ctrl-C interrupts the wait for it (bpo-45274), and so
+        is no place to wait for seconds.
+        """
+        if self.alive:
+            self._gone.wait()
 
     def end(self, grace: float) -> None:
         """See to it that the process ends: if it runs `grace` seconds from now, it and its group are killed."""
@@ -119,7 +129,10 @@ class KernelProcess(Service):
         try:
             asyncio.run(self._live())
         finally:
-            self._clean_up()
+            try:
+                self._clean_up()
+            finally:
+                self._gone.set()
 
     async def _live(self) -> None:
         self._loop = asyncio.get_running_loop()

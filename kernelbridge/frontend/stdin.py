@@ -54,8 +54,12 @@ def answer(execution: Execution, request: Message) -> str:
                 given = asyncio.run_coroutine_threadsafe(waiting, loop).result()
             else:
                 given = asyncio.run(waiting)
-    except Exception:
+    except BaseException:
+        # SystemExit too: whatever the handler does, the kernel waits for an answer.
         logger.exception("the input handler failed; the answer is empty")
+        return ""
+    if not isinstance(given, str):
+        logger.error("the input handler returned %s, which is no text; the answer is empty", type(given).__name__)
         return ""
     return given
 

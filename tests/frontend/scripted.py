@@ -16,7 +16,7 @@ import zmq
 from kernelbridge.bridges.clock import SystemClock
 from kernelbridge.frontend.bridge import Bridge, connect
 from kernelbridge.wire.connection import CHANNELS, Channel, ConnectionInfo
-from kernelbridge.wire.frames import Frame, decode, encode
+from kernelbridge.wire.frames import NO_LIMITS, Frame, Limits, decode, encode
 from kernelbridge.wire.messages import Header, Message, Session
 from kernelbridge.wire.signing import Signer
 
@@ -121,11 +121,13 @@ class ScriptedKernel:
 
 
 @contextmanager
-def scripted(folder: Path, protocol_version: str = "5.5") -> Iterator[tuple[ScriptedKernel, Bridge]]:
+def scripted(
+    folder: Path, protocol_version: str = "5.5", limits: Limits = NO_LIMITS
+) -> Iterator[tuple[ScriptedKernel, Bridge]]:
     """A scripted kernel, and a bridge to it that is ready."""
     kernel = ScriptedKernel(folder, protocol_version)
     try:
-        bridge = connect(kernel.connection, timeout=DEADLINE)
+        bridge = connect(kernel.connection, timeout=DEADLINE, limits=limits)
         try:
             kernel.become_ready()
             bridge.wait_ready(DEADLINE)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import queue
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -289,15 +291,55 @@ class TestInput:
             execution.result(DEADLINE)
         assert shown == ["status", *["stream"] * 1000]
 
-    def test_a_handler_that_raises_answers_with_nothing(self, folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    @pytest.mark.parametrize("failure", [ValueError, SystemExit, asyncio.CancelledError])
+    def test_a_handler_that_raises_answers_with_nothing(
+        self, failure: type[BaseException], folder: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
         def on_input(prompt: str, password: bool) -> str:
-            raise ValueError("no")
+            raise failure("no")
 
         with scripted(folder) as (kernel, bridge):
             bridge.execute("1", on_input=on_input)
             kernel.ask_input(kernel.take(), "?")
             assert kernel.take("stdin").content == {"value": ""}
         assert "the input handler failed" in caplog.text
+
+    @pytest.mark.parametrize(("given", "said"), [(None, "returned NoneType"), ("x" * 10_000, "cannot be sent")])
+    def test_an_answer_that_cannot_be_sent_is_none(
+        self, given: Any, said: str, folder: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """The kernel waits for an answer: no mistake of the handler's may leave it without one."""
+        with scripted(folder, limits=Limits(message_bytes=9000)) as (kernel, bridge):
+            bridge.execute("1", on_input=lambda prompt, password: given)
+            kernel.ask_input(kernel.take(), "?")
+            assert kernel.take("stdin").content == {"value": ""}
+        assert said in caplog.text
+
+    def test_an_answer_that_comes_after_the_next_question_is_not_taken_for_its_answer(self, folder: Path) -> None:
+        """A cell that catches its interrupt may ask again, while the first question's handler still waits."""
+        first_asked, answer_first = threading.Event(), threading.Event()
+
+        def on_input(prompt: str, password: bool) -> str:
+            if prompt == "first":
+                first_asked.set()
+                answer_first.wait(DEADLINE)
+            return f"to {prompt}"
+
+        with scripted(folder) as (kernel, bridge):
+            execution = bridge.execute("1", on_input=on_input)
+            request = kernel.take()
+            kernel.ask_input(request, "first")
+            assert first_asked.wait(DEADLINE)
+            waiting = [thread for thread in threading.enumerate() if thread.name == "kernelbridge-frontend-input"]
+            kernel.ask_input(request, "second")
+            assert kernel.take("stdin").content == {"value": "to second"}
+            answer_first.set()
+            for thread in waiting:
+                thread.join(DEADLINE)
+            kernel.ask_input(request, "third")
+            assert kernel.take("stdin").content == {"value": "to third"}
+            kernel.run(request)
+            execution.result(DEADLINE)
 
     def test_a_request_that_nobody_can_answer_is_answered_with_nothing(self, folder: Path) -> None:
         with scripted(folder) as (kernel, bridge):

@@ -12,6 +12,7 @@ import shutil
 import signal
 import stat
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,7 +25,9 @@ from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 from kernelbridge.frontend import launch as launching
 from kernelbridge.frontend.bridge import Bridge, launch
 from kernelbridge.frontend.errors import BridgeClosedError, KernelDiedError, KernelStartError, NoSuchKernelError
+from kernelbridge.frontend.heartbeat import Heartbeat
 from kernelbridge.wire.connection import IPC_PATH_LIMIT
+from kernelbridge.wire.frames import Frame
 
 DEADLINE = 60.0
 
@@ -50,7 +53,14 @@ def output(bridge: Bridge, code: str) -> str:
 
 class TestStart:
     @pytest.mark.parametrize("transport", ["ipc", "tcp"])
-    def test_ipykernel(self, transport: Any, runtime: Path) -> None:
+    def test_ipykernel(self, transport: Any, runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        beaten, read = threading.Event(), Heartbeat.read
+
+        def read_and_tell(heartbeat: Heartbeat, frames: list[Frame]) -> None:
+            read(heartbeat, frames)
+            beaten.set()
+
+        monkeypatch.setattr(Heartbeat, "read", read_and_tell)
         with launch("python3", transport=transport, env={"GIVEN": "yes"}, cwd="/") as bridge:
             assert bridge.connection is not None
             assert bridge.connection.transport == transport
@@ -61,6 +71,8 @@ class TestStart:
             assert stat.S_IMODE(connection_file.stat().st_mode) == 0o600
             if transport == "ipc":
                 assert stat.S_IMODE(files[1].stat().st_mode) == 0o700
+            # Readiness does not wait for it.
+            assert beaten.wait(DEADLINE)
             assert bridge.last_beat is not None
 
     def test_the_built_in_kernel_needs_no_installation(self, kernels: Path) -> None:
@@ -152,6 +164,14 @@ class TestNoStart:
         assert bridge.status == "dead"
         bridge.close()
 
+    def test_a_kernel_that_is_gone_is_not_waited_for_to_take_what_was_sent(
+        self, kernels: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("kernelbridge.frontend.channel.LINGER_MS", 1000 * 3600)
+        install(kernels, "bad", [sys.executable, "-c", "raise SystemExit('boom')"])
+        with pytest.raises(KernelStartError, match="boom"):
+            launch("bad").__enter__()
+
     def test_a_program_that_is_not_there(self, kernels: Path) -> None:
         install(kernels, "bad", ["/nowhere/kernel", "{connection_file}"])
         with pytest.raises(KernelStartError, match="kernel 'bad' could not be started: No such file or directory"):
@@ -206,6 +226,25 @@ class TestDeath:
             bridge.execute("import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); signal.pause()")
             bridge.close(grace=0.1)
             assert ended()
+
+    def test_ctrl_c_ends_the_grace_and_leaves_nothing(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """F11."""
+        with launch("python3") as bridge:
+            bridge.execute("get_ipython().kernel.do_shutdown = lambda restart: {'status': 'ok'}").result(DEADLINE)
+            bridge.execute("import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); signal.pause()")
+            process = bridge._link.process
+            assert process is not None
+            wait, interrupts = process.wait, [KeyboardInterrupt]
+
+            def interrupted_once() -> None:
+                while interrupts:
+                    raise interrupts.pop()
+                wait()
+
+            monkeypatch.setattr(process, "wait", interrupted_once)
+            with pytest.raises(KeyboardInterrupt):
+                bridge.close(grace=3600)
+            assert not process.alive
 
     def test_what_a_kernel_that_obeys_leaves_behind_is_killed(self) -> None:
         """F11."""
