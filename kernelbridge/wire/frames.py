@@ -119,14 +119,12 @@ def decode(
         raise WireError(f"only {len(frames) - start - 1} frames behind the delimiter, at least 5 make a message")
     limits.check(frames)
     # The parsers want bytes; only a buffer may stay a view of the socket's memory.
-    signature, *signed = [
-        frame if isinstance(frame, bytes) else bytes(frame) for frame in frames[start + 1 : start + 6]
-    ]
+    signature, header_json, parent_text, metadata_text, content_text = map(bytes, frames[start + 1 : start + 6])
+    signed = (header_json, parent_text, metadata_text, content_text)
     if not signer.verify(signature, signed):
         raise WireError("wrong signature")
     if guard is not None and signer.enabled and guard.is_replay(signature):
         raise WireError("replayed message")
-    header_json, parent_text, metadata_text, content_text = signed
     header = Header.from_dict(unpack(header_json), header_json)
     # xeus kernels write null where there is no metadata.
     metadata = {} if metadata_text in (b"{}", b"null") else unpack(metadata_text)
@@ -141,5 +139,5 @@ def decode(
         _parent(parent_text),
         metadata,
         list(frames[start + 6 :]),
-        [bytes(frame) for frame in frames[:start]],
+        list(map(bytes, frames[:start])),
     )

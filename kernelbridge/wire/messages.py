@@ -28,7 +28,6 @@ _FIELD_SET = frozenset(_FIELDS)
 _KNOWN = _FIELD_SET | {"subshell_id"}
 _NO_TEXTS = dict.fromkeys(_FIELDS, "")
 _texts_of: Callable[[dict[str, Any]], tuple[str, str, str, str, str, str]] = itemgetter(*_FIELDS)
-_TEXT = {str}
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -76,7 +75,12 @@ class Header:
         except KeyError:
             fields = _NO_TEXTS | fields
             texts = _texts_of(fields)
-        if set(map(type, texts)) != _TEXT or not texts[0] or not texts[1]:
+        try:
+            # The cheapest question whether all are strings.
+            "".join(texts)
+        except TypeError:
+            raise WireError(_fault(fields)) from None
+        if not texts[0] or not texts[1]:
             raise WireError(_fault(fields))
         if len(fields) == len(_FIELDS) and fields.keys() == _FIELD_SET:
             return cls(*texts, None, _NOTHING, json)
