@@ -10,14 +10,15 @@ import pytest
 
 from kernelbridge.wire.connection import ConnectionInfo
 from tests.support.client import Client
-from tests.support.kernels import PYTHON_KERNEL, process
+from tests.support.kernels import PYTHON_KERNEL, ROOT, process
 
 
 @pytest.fixture(scope="session", autouse=True)
-def ipython_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep the user's own profile and history out of the tests."""
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep the user's own profile and history out of the tests, and let examples find the package uninstalled."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(os.environ, "IPYTHONDIR", str(tmp_path_factory.mktemp("ipython")))
+        patch.setenv("IPYTHONDIR", str(tmp_path_factory.mktemp("ipython")))
+        patch.setenv("PYTHONPATH", str(ROOT), prepend=os.pathsep)
         yield
 
 
