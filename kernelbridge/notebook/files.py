@@ -60,21 +60,39 @@ def read_notebook(path: str | os.PathLike[str]) -> Any:
             nbformat.validate(notebook)
         except nbformat.ValidationError as error:
             raise NotebookFileError(path, f"is no valid notebook: {_reason(error)}") from None
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            # What an upgrade raises when a part that it converts is missing or of another type.
+        except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+            # What an upgrade raises when a part that it converts is missing, of another type, or nests too deep.
             raise NotebookFileError(path, f"is no valid notebook: {type(error).__name__}: {error}") from None
     return notebook
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:
     """Raise NotebookFileError if `write_notebook` could not write to `path`: better before a run than after it."""
-    target = Path(path).resolve()
+    try:
+        problem = _obstacle(resolved(path))
+    except OSError as error:
+        # A folder above it that may not be entered, or a name that is too long.
+        problem = error.strerror or str(error)
+    if problem:
+        raise NotebookFileError(path, f"cannot be written: {problem}")
+
+
+def _obstacle(target: Path) -> str:
+    """Return what stands in the way of writing to `target`, or nothing."""
     if target.is_dir():
-        raise NotebookFileError(path, "cannot be written: it is a directory")
+        return "it is a directory"
+    if target.exists():
+        if not target.is_file():
+            # A device or a pipe would be replaced by a file.
+            return "it is no regular file"
+        if not os.access(target, os.W_OK):
+            # It could be replaced, but that is not what its owner wants.
+            return "it is read-only"
     if not target.parent.is_dir():
-        raise NotebookFileError(path, f"cannot be written: there is no directory {target.parent}")
+        return f"there is no directory {target.parent}"
     if not os.access(target.parent, os.W_OK | os.X_OK):
-        raise NotebookFileError(path, f"cannot be written: no permission to write in {target.parent}")
+        return f"no permission to write in {target.parent}"
+    return ""
 
 
 def write_notebook(notebook: Any, path: str | os.PathLike[str]) -> None:
@@ -85,13 +103,14 @@ def write_notebook(notebook: Any, path: str | os.PathLike[str]) -> None:
     """
     try:
         text = nbformat.v4.writes_json(notebook, allow_nan=False)
-    except ValueError:
-        # Some kernels publish NaN, which is no JSON; it is saved as null.
+    except (ValueError, RecursionError):
+        # Some kernels publish NaN, which is no JSON, or what nests deeper than nbformat can follow.
         text = nbformat.v4.writes_json(nbformat.from_dict(unpack(pack(notebook))))
     # A lone surrogate in an output is no UTF-8, but within a JSON string its escape is the same character.
     data = (text + "\n").encode("utf-8", "backslashreplace")
-    target = Path(path).resolve()
-    temporary = target.with_name(f".{target.name}.{os.urandom(4).hex()}.tmp")
+    target = resolved(path)
+    # Not named after the target, whose name may be as long as names can be.
+    temporary = target.with_name(f".kernelbridge-{os.urandom(8).hex()}.tmp")
     try:
         with contextlib.ExitStack() as undo:
             # Created with the mode that the user's umask gives to new files, which tempfile would not.
@@ -107,6 +126,26 @@ def write_notebook(notebook: Any, path: str | os.PathLike[str]) -> None:
             undo.pop_all()
     except OSError as error:
         raise NotebookFileError(path, f"cannot be written: {error.strerror or error}") from None
+
+
+def to_node(value: Any) -> Any:
+    """Return JSON as nbformat's nodes; what nests deeper than nbformat can follow as `pack` substitutes it."""
+    try:
+        return nbformat.from_dict(value)
+    except RecursionError:
+        return nbformat.from_dict(unpack(pack(value)))
+
+
+def resolved(path: str | os.PathLike[str]) -> Path:
+    """Return the file that `path` names behind all symbolic links, whether it is there or not.
+
+    Raises NotebookFileError if the links lead nowhere but to each other.
+    """
+    try:
+        return Path(path).resolve()
+    except (OSError, RuntimeError):
+        # Which of the two depends on the version of Python.
+        raise NotebookFileError(path, "is a symbolic link that leads in a circle") from None
 
 
 def _reason(error: Exception) -> str:

@@ -17,13 +17,13 @@ def choose_kernel(metadata: Mapping[str, Any]) -> str:
     It is the notebook's own where that is installed, else the built-in one for a Python notebook. Raises
     NoSuchKernelError, which names the kernels that there are, for a notebook in another language.
     """
-    kernelspec = _object(metadata, "kernelspec")
+    kernelspec = mapping_in(metadata, "kernelspec")
     own = kernelspec.get("name")
     manager = KernelSpecManager()
     known = manager.find_kernel_specs()
     if isinstance(own, str) and own.lower() in known:
         return own
-    if _is_python(kernelspec, _object(metadata, "language_info")):
+    if _is_python(kernelspec, mapping_in(metadata, "language_info")):
         return BUILT_IN
     raise NoSuchKernelError(str(own), {*known, BUILT_IN}, manager.kernel_dirs)
 
@@ -36,6 +36,7 @@ def _is_python(kernelspec: Mapping[str, Any], language_info: Mapping[str, Any]) 
     return str(language).lower().startswith(("python", "ipython"))
 
 
-def _object(metadata: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+def mapping_in(metadata: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """Return the object of this key, or an empty one: the format says little of what metadata must be."""
     value = metadata.get(key)
     return value if isinstance(value, Mapping) else {}

@@ -12,18 +12,16 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, wait
-from pathlib import Path
 from typing import Any, Final
 
-import nbformat
 from attrs import field, frozen
 
 from kernelbridge.frontend.bridge import Bridge, launch
 from kernelbridge.frontend.errors import BridgeError
 from kernelbridge.frontend.execution import Request
 from kernelbridge.frontend.launch import find_kernelspec
-from kernelbridge.notebook.files import check_writable, read_notebook, write_notebook
-from kernelbridge.notebook.kernels import choose_kernel
+from kernelbridge.notebook.files import check_writable, read_notebook, resolved, to_node, write_notebook
+from kernelbridge.notebook.kernels import choose_kernel, mapping_in
 from kernelbridge.notebook.outputs import CellOutputs, NotebookOutputs
 from kernelbridge.notebook.widgets import WIDGET_STATE_MIME
 from kernelbridge.wire.contents import Error
@@ -100,7 +98,7 @@ def run_notebook(
     if timeout is not None and not 0 < timeout <= threading.TIMEOUT_MAX:
         raise ValueError(f"timeout must be above 0 and at most {threading.TIMEOUT_MAX:.0f} s, not {timeout}")
     if isinstance(notebook, str | os.PathLike):
-        cwd = Path(notebook).resolve().parent if cwd is None else cwd
+        cwd = resolved(notebook).parent if cwd is None else cwd
         notebook = read_notebook(notebook)
     if output is not None:
         check_writable(output)
@@ -111,7 +109,12 @@ def run_notebook(
     kernel_name = kernel_name or choose_kernel(notebook.metadata)
     with launch(kernel_name, cwd=cwd) as launched:
         runner = _Runner(launched, notebook, timeout, allow_errors, on_progress)
-        return _run(runner, kernel_name, output)
+        try:
+            return _run(runner, kernel_name, output)
+        finally:
+            if runner.stuck:
+                # A kernel that does not end its cell does not end itself either.
+                launched.close(grace=0)
 
 
 def _run(runner: _Runner, kernel_name: str | None, output: str | os.PathLike[str] | None) -> NotebookRun:
@@ -128,9 +131,11 @@ def _run(runner: _Runner, kernel_name: str | None, output: str | os.PathLike[str
         failure = end.result()
     except (KeyboardInterrupt, SystemExit):
         runner.interrupt()
+        # Ctrl-C again ends this wait.
         wait([end], INTERRUPT_GRACE)
         raise
     finally:
+        runner.stuck |= not end.done()
         runner.give_up()
         thread.join(INTERRUPT_GRACE)
         runner.store(kernel_name)
@@ -167,6 +172,8 @@ class _Runner:
     ) -> None:
         self.notebook = notebook
         self.cells_run = 0
+        self.stuck = False
+        """Whether a cell went on although it was interrupted."""
         self._bridge = bridge
         self._timeout = timeout
         self._allow_errors = allow_errors
@@ -218,33 +225,33 @@ class _Runner:
     def store(self, kernel_name: str | None) -> None:
         """Put into the notebook what it has shown so far."""
         for cell, outputs in self._ran:
-            cell.outputs = [nbformat.from_dict(output) for output in outputs.outputs]
+            cell.outputs = [to_node(output) for output in outputs.outputs]
             cell.execution_count = outputs.execution_count
-            cell.metadata["execution"] = nbformat.from_dict(outputs.timing)
+            cell.metadata["execution"] = to_node(outputs.timing)
         metadata = self.notebook.metadata
         language_info = self._bridge.kernel_info_reply.get("language_info")
         if isinstance(language_info, dict):
-            metadata["language_info"] = nbformat.from_dict(language_info)
+            metadata["language_info"] = to_node(language_info)
         if kernel_name is not None and "kernelspec" not in metadata:
             spec = find_kernelspec(kernel_name)
-            metadata["kernelspec"] = nbformat.from_dict(
+            metadata["kernelspec"] = to_node(
                 {"name": kernel_name, "display_name": spec.display_name, "language": spec.language}
             )
         self._store_widgets(metadata)
 
     def _store_widgets(self, metadata: Any) -> None:
         states = self._outputs.widget_states()
-        widgets = metadata.get("widgets", {})
-        if not self._complete:
+        widgets = dict(mapping_in(metadata, "widgets"))
+        former = widgets.pop(WIDGET_STATE_MIME, None)
+        if not self._complete and isinstance(former, dict):
             # Outputs of cells that did not run may still show widgets of an earlier run.
-            states = {**widgets.get(WIDGET_STATE_MIME, {}).get("state", {}), **states}
+            states = {**mapping_in(former, "state"), **states}
         if states:
-            saved = {"version_major": 2, "version_minor": 0, "state": states}
-            metadata["widgets"] = nbformat.from_dict({**widgets, WIDGET_STATE_MIME: saved})
+            widgets[WIDGET_STATE_MIME] = {"version_major": 2, "version_minor": 0, "state": states}
+        if widgets:
+            metadata["widgets"] = to_node(widgets)
         else:
-            widgets.pop(WIDGET_STATE_MIME, None)
-            if not widgets:
-                metadata.pop("widgets", None)
+            metadata.pop("widgets", None)
 
     def _run_cell(self, cell: Any) -> Error | None:
         """Run a cell and return the error that ends the run, if there is one. Raises _GivenUpError."""
@@ -316,8 +323,10 @@ class _Runner:
         self._bridge.interrupt()
         try:
             self._finish(execution, time.monotonic() + INTERRUPT_GRACE)
-        except (_CellTimeoutError, BridgeError):
-            # The run ends either way, and the kernel with it.
+        except _CellTimeoutError:
+            self.stuck = True
+        except BridgeError:
+            # The kernel has ended as well, and so has the run.
             return
 
     @staticmethod

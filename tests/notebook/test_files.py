@@ -11,7 +11,7 @@ from typing import Any
 import nbformat
 import pytest
 
-from kernelbridge.notebook.files import NotebookFileError, check_writable, read_notebook, write_notebook
+from kernelbridge.notebook.files import NotebookFileError, check_writable, read_notebook, to_node, write_notebook
 
 VALID = {"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
 
@@ -19,6 +19,10 @@ VALID = {"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
 def written(path: Path, content: bytes | dict[str, Any]) -> Path:
     path.write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
     return path
+
+
+def nested(depth: int) -> bytes:
+    return b"[" * depth + b"]" * depth
 
 
 BAD: list[tuple[bytes | dict[str, Any], str]] = [
@@ -41,6 +45,7 @@ BAD: list[tuple[bytes | dict[str, Any], str]] = [
     ({"nbformat": 4, "nbformat_minor": 5}, "no valid notebook"),
     ({**VALID, "metadata": []}, "no valid notebook"),
     ({"nbformat": 3, "nbformat_minor": 0, "worksheets": 7}, "no valid notebook"),
+    (b'{"cells": [], "nbformat": 4, "nbformat_minor": 5, "metadata": {"x": %b}}' % nested(900), "no valid notebook"),
 ]
 
 
@@ -139,3 +144,38 @@ class TestWriting:
             check_writable(tmp_path)
         with pytest.raises(NotebookFileError, match="no directory"):
             check_writable(tmp_path / "none" / "n.ipynb")
+        with pytest.raises(NotebookFileError, match="File name too long"):
+            check_writable(tmp_path / ("n" * 256))
+
+    def test_a_name_may_be_as_long_as_names_can_be(self, tmp_path: Path) -> None:
+        write_notebook(nbformat.from_dict(VALID), tmp_path / ("n" * 255))
+        assert read_notebook(tmp_path / ("n" * 255)) == VALID
+
+    def test_a_device_is_not_replaced_by_a_file(self, tmp_path: Path) -> None:
+        os.mkfifo(tmp_path / "pipe")
+        with pytest.raises(NotebookFileError, match="no regular file"):
+            check_writable(tmp_path / "pipe")
+
+    @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write everywhere")
+    def test_a_read_only_file_is_left_alone(self, tmp_path: Path) -> None:
+        path = written(tmp_path / "n.ipynb", VALID)
+        path.chmod(0o400)
+        with pytest.raises(NotebookFileError, match="is read-only"):
+            check_writable(path)
+
+    def test_links_in_a_circle_are_refused_in_one_line(self, tmp_path: Path) -> None:
+        (tmp_path / "n.ipynb").symlink_to(tmp_path / "n.ipynb")
+        for refusing in (check_writable, read_notebook, lambda path: write_notebook(nbformat.from_dict(VALID), path)):
+            with pytest.raises(NotebookFileError, match="symbolic link"):
+                refusing(tmp_path / "n.ipynb")
+
+    def test_what_nests_too_deep_is_shown_and_all_else_is_kept(self, tmp_path: Path) -> None:
+        """A kernel may send what nbformat cannot follow; the other cells must not be lost for it."""
+        data = {"application/json": json.loads(nested(600)), "text/plain": "x"}
+        output = {"output_type": "display_data", "data": data, "metadata": {}}
+        cell = {"cell_type": "code", "id": "a", "metadata": {}, "source": "", "execution_count": 1}
+        notebook = to_node({**VALID, "cells": [{**cell, "outputs": [output]}]})
+        write_notebook(notebook, tmp_path / "n.ipynb")
+        saved = read_notebook(tmp_path / "n.ipynb").cells[0].outputs[0].data
+        assert saved["text/plain"] == "x"
+        assert json.dumps(saved["application/json"]).startswith("[[[[")

@@ -160,6 +160,29 @@ class TestWhatIsSaved:
         notebook = notebook_of("1", metadata={"widgets": {WIDGET_STATE_MIME: {"state": {"old": {}}}}})
         assert "widgets" not in run_notebook(notebook, kernel_name="python3").notebook.metadata
 
+    @pytest.mark.parametrize(
+        "widgets", [[], None, {WIDGET_STATE_MIME: None}, {WIDGET_STATE_MIME: {"state": []}}, {WIDGET_STATE_MIME: {}}]
+    )
+    @pytest.mark.parametrize("source", ["print(1)", "print(1)\n1 / 0"])
+    def test_metadata_that_is_no_state_of_widgets_loses_no_output(self, widgets: Any, source: str) -> None:
+        ran = run_notebook(notebook_of(source, metadata={"widgets": widgets}), kernel_name="kernelbridge")
+        assert texts(ran.notebook.cells[0]) == "1\n"
+        assert "widgets" not in ran.notebook.metadata
+
+    def test_output_that_nests_too_deep_loses_no_other(self, tmp_path: Path) -> None:
+        deep = """
+            from IPython.display import display
+            data = "end"
+            for _ in range(900):
+                data = [data]
+            display({"application/json": data, "text/plain": "deep"}, raw=True)
+        """
+        # ipykernel, because the built-in kernel sends nothing of the kind.
+        ran = run_notebook(notebook_of("print(1)", dedent(deep)), kernel_name="python3", output=tmp_path / "n.ipynb")
+        assert ran.failure is None
+        one, two = read_notebook(tmp_path / "n.ipynb").cells
+        assert (texts(one), two.outputs[0].data["text/plain"]) == ("1\n", "deep")
+
 
 class TestFailures:
     def test_the_first_failing_cell_ends_the_run_and_what_ran_is_written(self, kernel: str, tmp_path: Path) -> None:
