@@ -22,7 +22,7 @@ from kernelbridge.version import __version__
 if TYPE_CHECKING:
     from kernelbridge.notebook import CellFailure, CellStart
 
-FAILED, BAD_INPUT, INTERRUPTED, TERMINATED = 1, 2, 130, 143
+FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 
 _TITLE_LENGTH = 60
 
@@ -80,11 +80,8 @@ def run(
     notebook's.
 
     Exit status: 0 all cells ran; 1 a cell failed, ran out of time, or the kernel died in it; 2 the notebook, the kernel
-    or the output cannot be used, and nothing was written; 130 interrupted.
+    or the output cannot be used, and nothing was written; 130 interrupted, 129 or 143 by SIGHUP or SIGTERM.
     """
-    from kernelbridge.frontend.errors import BridgeError
-    from kernelbridge.notebook import NotebookFileError, run_notebook
-
     if inplace and output is not None:
         raise click.UsageError("--inplace and --output exclude each other.")
     if inplace:
@@ -94,6 +91,9 @@ def run(
     else:
         target = notebook.parent / f"{notebook.stem}.out.ipynb"
     try:
+        from kernelbridge.frontend.errors import BridgeError
+        from kernelbridge.notebook import NotebookFileError, run_notebook
+
         with _terminating(), _progress() as show:
             ran = run_notebook(
                 notebook,
@@ -103,11 +103,12 @@ def run(
                 allow_errors=allow_errors,
                 on_progress=show,
             )
-    except (NotebookFileError, BridgeError) as error:
-        raise _BadInput(str(error)) from None
+    # First, because it may come while the names of the others are imported.
     except KeyboardInterrupt:
         click.echo("Interrupted. What ran before, if anything did, is kept.", err=True)
         sys.exit(INTERRUPTED)
+    except (NotebookFileError, BridgeError) as error:
+        raise _BadInput(str(error)) from None
     if ran.failure is not None:
         _show_failure(ran.failure)
         click.echo(f"What ran is in {target}.", err=True)
@@ -142,16 +143,24 @@ def install(where: str | None, prefix: str | None) -> None:
 
 @contextlib.contextmanager
 def _terminating() -> Iterator[None]:
-    """Let SIGTERM end the program as an exception does, so that what ran is kept and the kernel is ended."""
+    """Let SIGTERM, and the SIGHUP of a terminal that is closed, end the program as an exception does.
 
-    def end(_number: int, _frame: FrameType | None) -> NoReturn:
-        sys.exit(TERMINATED)
+    So what ran is kept and the kernel is ended. A signal that is ignored, as under nohup, stays so.
+    """
 
-    before = signal.signal(signal.SIGTERM, end)
+    def end(number: int, _frame: FrameType | None) -> NoReturn:
+        sys.exit(128 + number)
+
+    before = {}
     try:
+        for name in ("SIGTERM", "SIGHUP"):
+            number = getattr(signal, name, None)
+            if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+                before[number] = signal.signal(number, end)
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextlib.contextmanager

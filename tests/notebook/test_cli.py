@@ -10,13 +10,17 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from textwrap import dedent
+from types import ModuleType
 from typing import Any, ClassVar
 
 import nbformat
 import pytest
+from click.testing import CliRunner
 
+from kernelbridge.cli import main
 from kernelbridge.notebook import read_notebook
 from kernelbridge.python.install import kernel_spec
 from kernelbridge.version import __version__
@@ -204,24 +208,34 @@ class TestBadInput:
 
 
 @contextlib.contextmanager
-def stopped_in_its_second_cell(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
-    """A run whose second cell has begun, says so through a pipe, and will not end."""
+def stopped_in_its_second_cell(
+    tmp_path: Path, rest: str = "threading.Event().wait()"
+) -> Iterator[tuple[subprocess.Popen[str], Callable[[], None]]]:
+    """A run whose second cell has begun, says so through a pipe, and does `rest`, which will not end.
+
+    With it comes what waits until the cell has written to `pipe` once more.
+    """
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     source = notebook_file(
         tmp_path / "n.ipynb",
         "import os; print(os.getpid())",
         # Not with a file object: an interrupt that strikes in a file's finalizer is lost.
-        f"import threading\nprint('begun')\nos.write(os.open({str(pipe)!r}, 1), b'x')\nthreading.Event().wait()",
+        f"import threading\nprint('begun')\npipe = os.open({str(pipe)!r}, 1)\nos.write(pipe, b'x')\n{rest}",
         "print('never')",
     )
     descriptor = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+
+    def hear() -> None:
+        ready, _, _ = select.select([descriptor], [], [], DEADLINE)
+        assert ready, "the cell has not written"
+        assert os.read(descriptor, 1) == b"x"
+
     # Of a session of its own, as in a terminal, where Ctrl-C reaches the program and not the kernel.
     program = subprocess.Popen([*COMMAND, "run", source], stderr=subprocess.PIPE, text=True, start_new_session=True)
     try:
-        ready, _, _ = select.select([descriptor], [], [], DEADLINE)
-        assert ready, "the second cell did not begin"
-        yield program
+        hear()
+        yield program, hear
     finally:
         os.close(descriptor)
         program.kill()
@@ -231,7 +245,7 @@ def stopped_in_its_second_cell(tmp_path: Path) -> Iterator[subprocess.Popen[str]
 @pytest.mark.skipif(os.name != "posix", reason="needs signals and named pipes")
 class TestInterrupted:
     def test_ctrl_c_keeps_what_ran_and_ends_the_kernel(self, tmp_path: Path) -> None:
-        with stopped_in_its_second_cell(tmp_path) as program:
+        with stopped_in_its_second_cell(tmp_path) as (program, _):
             program.send_signal(signal.SIGINT)
             _, said = program.communicate(timeout=DEADLINE)
         assert program.returncode == 130
@@ -243,11 +257,38 @@ class TestInterrupted:
         with pytest.raises(ProcessLookupError):
             os.kill(int(kernel), 0)
 
-    def test_sigterm_does_so_too(self, tmp_path: Path) -> None:
-        with stopped_in_its_second_cell(tmp_path) as program:
-            program.terminate()
+    def test_ctrl_c_before_there_is_a_run(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        class Interrupted(ModuleType):
+            def __getattr__(self, name: str) -> object:
+                raise KeyboardInterrupt
+
+        monkeypatch.setitem(sys.modules, "kernelbridge.notebook", Interrupted("kernelbridge.notebook"))
+        assert CliRunner().invoke(main, ["run", str(tmp_path / "n.ipynb")]).exit_code == 130
+
+    def test_ctrl_c_again_ends_a_kernel_that_does_not_heed_the_first(self, tmp_path: Path) -> None:
+        stubborn = """
+            while True:
+                try:
+                    threading.Event().wait()
+                except KeyboardInterrupt:
+                    os.write(pipe, b"x")
+        """
+        with stopped_in_its_second_cell(tmp_path, dedent(stubborn)) as (program, hear):
+            program.send_signal(signal.SIGINT)
+            hear()
+            program.send_signal(signal.SIGINT)
             program.communicate(timeout=DEADLINE)
-        assert program.returncode == 143
+        assert program.returncode == 130
+        kernel, _, _ = printed(tmp_path / "n.out.ipynb")
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(kernel), 0)
+
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+    def test_other_signals_do_so_too(self, number: signal.Signals, tmp_path: Path) -> None:
+        with stopped_in_its_second_cell(tmp_path) as (program, _):
+            program.send_signal(number)
+            program.communicate(timeout=DEADLINE)
+        assert program.returncode == 128 + number
         kernel, second, third = printed(tmp_path / "n.out.ipynb")
         assert (second, third) == ("begun\n", "")
         with pytest.raises(ProcessLookupError):
