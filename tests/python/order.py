@@ -23,7 +23,9 @@ from tests.support.client import DEADLINE
 from tests.support.kernels import PYTHON_KERNEL, blocking_client, process
 
 SETUP = """
-import asyncio, sys, comm
+import asyncio, sys, warnings, comm
+# IPython's own, about the thousandth result.
+warnings.simplefilter('ignore')
 mine = comm.create_comm(target_name='order')
 async def task():
     print('in the task')
