@@ -186,11 +186,13 @@ class Bridge:
     def interrupt(self) -> Request | None:
         """Interrupt what runs: by a signal where the kernel was launched here, unless its kernelspec says otherwise.
 
-        Returns the interrupt_request on Control, or None for a signal.
+        Returns the interrupt_request on Control, or None for a signal. A signal is not sent before the kernel is ready:
+        nothing runs in it yet, and it would end one that has not come to catch it.
         """
         process = self._link.process
         if process is not None and self._interrupt_mode == "signal":
-            process.signal(signal.SIGINT)
+            if self._link.ready.done():
+                process.signal(signal.SIGINT)
             return None
         return self._ask("interrupt_request", channel="control")
 

@@ -26,6 +26,7 @@ from kernelbridge.frontend import launch as launching
 from kernelbridge.frontend.bridge import Bridge, launch
 from kernelbridge.frontend.errors import BridgeClosedError, KernelDiedError, KernelStartError, NoSuchKernelError
 from kernelbridge.frontend.heartbeat import Heartbeat
+from kernelbridge.frontend.process import KernelProcess
 from kernelbridge.wire.connection import IPC_PATH_LIMIT
 from kernelbridge.wire.frames import Frame
 
@@ -273,6 +274,16 @@ def test_an_interrupt_ends_what_runs() -> None:
                 assert bridge.interrupt() is None
         assert execution.result(DEADLINE).content["ename"] == "KeyboardInterrupt"
         assert output(bridge, "print('alive')") == "alive\n"
+
+
+def test_an_interrupt_does_not_end_a_kernel_that_still_starts(kernels: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    signals: list[int] = []
+    monkeypatch.setattr(KernelProcess, "signal", lambda process, number: signals.append(number))
+    install(kernels, "slow", [sys.executable, "-c", "import signal; signal.pause()"])
+    bridge = launch("slow")
+    assert bridge.interrupt() is None
+    bridge.close()
+    assert signals == []
 
 
 class Recording(LocalProvisioner):
