@@ -156,7 +156,7 @@ def test_a_message_for_a_comm_that_is_not_open_is_logged_and_nothing_else(
         with caplog.at_level(logging.WARNING, "kernelbridge"):
             request = client.send(msg_type, {"comm_id": "gone", "data": {}})
             assert lines(client.until_idle(request)) == ["busy", "idle"]
-        assert f"{msg_type} for comm gone, which is not open" in caplog.text
+        assert f"{msg_type} for comm 'gone', which is not open" in caplog.text
     assert client.nothing_more("shell")
 
 
