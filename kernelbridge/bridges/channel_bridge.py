@@ -39,8 +39,10 @@ class ChannelBridge(Generic[T]):
         self._items: deque[T] = deque()
         self._maxsize = maxsize or sys.maxsize
         self._closed = False
-        # Guards the number of putters that wait because the queue is full.
-        self._room = threading.Condition()
+        # Guards the number of putters that wait because the queue is full. Taken by its own name and not through the
+        # condition, whose `with` is Python code in which an interrupt can leave it locked for ever.
+        self._room_lock = threading.Lock()
+        self._room = threading.Condition(self._room_lock)
         self._waiting = 0
         self._address = f"inproc://kernelbridge-channel-{next(_numbers)}"
         # Guards the sending end, which any putter may touch, and `_asleep`. The lock is the full fence that a
@@ -80,7 +82,7 @@ class ChannelBridge(Generic[T]):
             return
         # The reader may not have been rung for what is there already.
         self.ring()
-        with self._room:
+        with self._room_lock:
             self._waiting += 1
             try:
                 while len(self._items) >= self._maxsize and not self._closed:
@@ -147,5 +149,5 @@ class ChannelBridge(Generic[T]):
     def _make_room_known(self) -> None:
         # A putter counts itself, then looks for room; this looks for putters after it has made room.
         if self._waiting:
-            with self._room:
+            with self._room_lock:
                 self._room.notify_all()

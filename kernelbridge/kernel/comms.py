@@ -65,8 +65,9 @@ class Comms:
     def __init__(self, outputs: Outputs, parents: Parents) -> None:
         self._outputs = outputs
         self._parents = parents
-        # Guards the two below: any thread opens and closes, and the Shell thread answers comm_info_request.
-        self._lock = threading.Lock()
+        # Guards the two below: any thread opens and closes, and the Shell thread answers comm_info_request. Reentrant,
+        # because the garbage collector may close a comm while it is held.
+        self._lock = threading.RLock()
         self._open: dict[str, Comm] = {}
         self._targets: dict[str, Target] = {}
 
@@ -134,21 +135,27 @@ class Comms:
     # What the frontend does, on the execution thread
 
     async def dispatch(self, message: Message, content: CommOpen | CommMsg | CommClose) -> None:
-        """Do what the frontend's message says. Never raises: what the program's own callbacks raise is logged."""
+        """Do what the frontend's message says.
+
+        What the program's own callbacks raise is logged; only what ends more than a callback - an interrupt, an exit -
+        is also raised again.
+        """
         if isinstance(content, CommOpen):
             await self._opened(message, content)
             return
         closes = isinstance(content, CommClose)
         comm = self.remove(content.comm_id) if closes else self.get(content.comm_id)
         if comm is None:
-            logger.warning("%s for comm %s, which is not open", message.msg_type, content.comm_id)
+            logger.warning("%s for comm %r, which is not open", message.msg_type, content.comm_id)
             return
         callback = comm.on_close if closes else comm.on_msg
         if callback is not None:
             try:
                 await _called(callback(message))
-            except Exception:
-                logger.exception("%s: callback of comm %s failed", message.msg_type, content.comm_id)
+            except BaseException as failure:
+                logger.exception("%s: callback of comm %r failed", message.msg_type, content.comm_id)
+                if not isinstance(failure, Exception):
+                    raise
 
     async def _opened(self, message: Message, content: CommOpen) -> None:
         with self._lock:
@@ -160,10 +167,12 @@ class Comms:
         comm = self.add(Comm(self, content.comm_id, content.target_name))
         try:
             await _called(target(comm, message))
-        except Exception:
+        except BaseException as failure:
             logger.exception("comm_open: target %r failed", content.target_name)
             self.remove(comm.comm_id)
             self._refuse(content)
+            if not isinstance(failure, Exception):
+                raise
 
     def _refuse(self, content: CommOpen) -> None:
         self.publish("comm_close", {"comm_id": content.comm_id, "data": {}}, None, ())

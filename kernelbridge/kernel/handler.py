@@ -80,3 +80,11 @@ class Handler(ABC):
     def history(self, request: HistoryRequest) -> Answer[HistoryReply]:
         """Return what was run before. By default, nothing."""
         return HistoryReply(history=[])
+
+
+def error_value(failure: BaseException) -> str:
+    """Return what an exception says, also where its own ``__str__`` raises: that must not hide the error itself."""
+    try:
+        return str(failure)
+    except BaseException as fault:  # noqa: BLE001 - a user's class may raise anything.
+        return f"<str() of it raised {type(fault).__name__}>"

@@ -57,7 +57,7 @@ from kernelbridge.wire.contents import (
 from kernelbridge.wire.frames import Limits
 from kernelbridge.wire.messages import PROTOCOL_VERSION, Buffer, Message, Session
 from kernelbridge.wire.packing import pack
-from kernelbridge.wire.signing import Signer
+from kernelbridge.wire.signing import ReplayGuard, Signer
 
 logger = logging.getLogger("kernelbridge")
 
@@ -105,7 +105,7 @@ class Kernel:
         self._context: Context = context or zmq.Context()
         session = Session(clock.now)
         signer = Signer(self.connection.key, self.connection.signature_scheme)
-        wire = Wire(self._context, clock, session, signer, options.limits)
+        wire = Wire(self._context, clock, session, signer, options.limits, ReplayGuard())
 
         self.parents = Parents()
         """Which request each context handles."""
@@ -168,7 +168,7 @@ class Kernel:
 
     async def aserve(self) -> None:
         """Do what `serve` does on the event loop that runs."""
-        with self._execution.signals():
+        with self._execution.interrupts.signals():
             try:
                 self._start()
                 await self._execution.serve(self._ready)
@@ -265,7 +265,7 @@ class Kernel:
         )
 
     def _interrupted(self, request: Request) -> InterruptReply:
-        self._execution.interrupt()
+        self._execution.interrupts.interrupt()
         self._stdin.interrupt()
         return InterruptReply()
 
@@ -276,7 +276,7 @@ class Kernel:
         self.outputs.publish("shutdown_reply", unstructure(reply), request.header)
         # The channels outlive the execution thread, so the reply and the idle still leave.
         self._execution.end()
-        self._execution.interrupt()
+        self._execution.interrupts.interrupt()
         self._stdin.interrupt()
         return reply
 

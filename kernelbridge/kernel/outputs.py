@@ -8,10 +8,12 @@ write after any other put starts a new text behind that put: nothing can overtak
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+from weakref import WeakSet
 
 import attrs
 
@@ -39,14 +41,15 @@ class Publication:
 class StreamText:
     """Text of one stream with one parent. Writers add to it until it is closed; the IOPub thread takes from it."""
 
-    def __init__(self, name: str, parent: Header | None, text: str) -> None:
+    def __init__(self, name: str, parent: Header | None, text: str, room: int = STREAM_CHARACTERS) -> None:
         self.name = name
         self.parent = parent
+        self._room = room
         # Guards the three below. Reentrant: the garbage collector may run a __del__ that prints while it is held.
         self._lock = threading.RLock()
         self._parts = [text]
         self._size = len(text)
-        self._open = self._size < STREAM_CHARACTERS or _is_begun(text)
+        self._open = self._size < self._room or _is_begun(text)
 
     def add(self, text: str) -> bool:
         """Add `text`, or return False when this text takes no more."""
@@ -55,7 +58,7 @@ class StreamText:
                 return False
             self._parts.append(text)
             self._size += len(text)
-            self._open = self._size < STREAM_CHARACTERS or _is_begun(text)
+            self._open = self._size < self._room or _is_begun(text)
             return True
 
     def close(self) -> str:
@@ -74,16 +77,19 @@ class StreamText:
         a surrogate pair at the end stays until its other half comes.
         """
         with self._lock:
-            text = "".join(self._parts)
+            # Taken out first: a __del__ that prints on this very thread, in the lines below, adds to the new list.
+            parts, self._parts = self._parts, []
+            text = "".join(parts)
             cut = text.rfind("\n") + 1
             if cut < held:
                 cut = len(text)
             if cut > held and cut == len(text) and _is_begun(text):
                 cut -= 1
             shown, kept = text[:cut], text[cut:]
-            self._parts[:] = [kept] if kept else []
-            self._size = len(kept)
-            if not kept:
+            if kept:
+                self._parts.insert(0, kept)
+            self._size = sum(map(len, self._parts))
+            if not self._parts:
                 # Nobody waits for an empty text; the next write starts a new one, whose arrival starts the timer.
                 self._open = False
             return shown, len(kept)
@@ -119,13 +125,18 @@ class Outputs:
         # Whether the caller runs on the IOPub thread: what that puts (a log, a __del__) must never wait for it.
         self._on_reader = on_reader
         self._limits = limits
-        # Written by the Shell thread; whoever reads it a moment too early or late rings once too often or too late.
+        # A character is at most six bytes of JSON, and a text may grow to twice its room with the last piece.
+        self._room = max(1, min(STREAM_CHARACTERS, limits.message_bytes // 16))
+        # Written by the Shell thread; putters read it after their put, see _put().
         self._hushed = False
+        self.lost = False
+        """Whether this is a forked child's copy, which nobody reads: what is put is let go."""
         # Held while an item takes its place in the queue; guards the three below.
         self._order = threading.Lock()
         self._tail: StreamText | None = None
         self._holder: int | None = None
         self._late: deque[Item] = deque()
+        _all.add(self)
 
     def publish(
         self,
@@ -158,12 +169,14 @@ class Outputs:
         tail = self._tail
         if tail is not None and tail.name == name and tail.parent is parent and tail.add(text):
             return
-        if text:
-            self._put(StreamText(name, parent, text))
+        while text:
+            end = self._room + 1 if _is_begun(text[: self._room]) else self._room
+            self._put(StreamText(name, parent, text[:end], self._room))
+            text = text[end:]
 
     def flush(self) -> None:
         """Return when all that was put before is on the socket (contract K3), at once when nobody reads any more."""
-        if self._on_reader():
+        if self._on_reader() or self.lost:
             return
         sent = threading.Lock()
         sent.acquire()
@@ -183,16 +196,24 @@ class Outputs:
         self._ring()
 
     def _put(self, item: Item, ring: bool | None = None) -> bool:
-        if ring is None:
-            ring = not self._hushed
+        if self.lost:
+            return False
+        accepted = self._take_place(item, bool(ring))
+        if ring is None and not self._hushed:
+            # Looked at after the put: a hush that ends meanwhile has rung too early for it, or is seen here.
+            self._ring()
+        return accepted
+
+    def _take_place(self, item: Item, ring: bool) -> bool:
         me = threading.get_ident()
         if self._holder == me:
             # The garbage collector, or a signal handler, has come between the lines below and prints: after them.
             self._late.append(item)
             return not isinstance(item, Flush)
         if self._on_reader():
-            # Whoever holds the lock may wait for room in the queue, which only this thread makes.
-            return self._append(item, ring)
+            # Whoever holds the lock may wait for room in the queue, which only this thread makes. Not as a tail: what
+            # others write next must not join a text that stands before what they have put meanwhile.
+            return self._enqueue(item, ring)
         with self._order:
             self._holder = me
             try:
@@ -210,3 +231,19 @@ class Outputs:
         if isinstance(item, StreamText):
             self._tail = item
         return accepted
+
+    def _forget(self) -> None:
+        self.lost = True
+        self._tail = None
+
+
+_all: WeakSet[Outputs] = WeakSet()
+
+
+def _forget_all() -> None:
+    for outputs in _all:
+        outputs._forget()
+
+
+# A forked child has no IOPub thread, and copies of locks that nobody may ever release.
+os.register_at_fork(after_in_child=_forget_all)

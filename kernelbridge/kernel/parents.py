@@ -22,9 +22,10 @@ class Parents:
         # Written by the execution thread only; read by any thread, and a plain reference is read whole.
         self._latest: Message | None = None
 
-    def enter(self, request: Message) -> None:
-        """Say that the calling context handles `request` from now on, and that it is the one that runs."""
-        self._latest = request
+    def enter(self, request: Message, runs: bool = True) -> None:
+        """Say that the calling context handles `request` from now on, and whether it is the one that runs."""
+        if runs:
+            self._latest = request
         self._own.set(request)
 
     def request(self) -> Message | None:

@@ -46,6 +46,8 @@ class Wire:
     session: Session
     signer: Signer
     limits: Limits
+    guard: ReplayGuard
+    """One for all channels: what was recorded on one must not be sent again on another."""
 
 
 @attrs.define(eq=False)
@@ -106,7 +108,6 @@ class RouterChannel(SocketBridge[T]):
         self._bind = bind
         self._outputs = outputs
         # Owned by the thread.
-        self._guard = ReplayGuard()
         self._answered = 0
         self._socket: Socket
 
@@ -127,9 +128,11 @@ class RouterChannel(SocketBridge[T]):
 
     def _arrived(self, frames: list[Frame]) -> None:
         try:
-            message = decode(frames, self._wire.signer, self._guard, self._wire.limits)
+            message = decode(frames, self._wire.signer, self._wire.guard, self._wire.limits)
         except WireError as fault:
-            kind = str(fault).partition(":")[0]
+            text = str(fault)
+            # Few kinds, whatever is sent: what the text says of a message is the sender's to choose.
+            kind = text if text in ("wrong signature", "replayed message") else "malformed message"
             self.rejected[kind] += 1
             if self.rejected[kind] == 1:
                 logger.warning("%s: dropped a message: %s (further ones are only counted)", self.name, fault)
@@ -172,7 +175,7 @@ class RouterChannel(SocketBridge[T]):
             return fault_reply(request.fault) if request.msg_type.endswith("_request") else None
         answer = self._answers.get(request.msg_type)
         if answer is None:
-            logger.warning("%s: no handling of %s", self.name, request.msg_type)
+            logger.warning("%s: no handling of %r", self.name, request.msg_type)
             return None
         return answer(request)
 

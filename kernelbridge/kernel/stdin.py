@@ -28,7 +28,7 @@ class StdinError(RuntimeError):
     """Input was asked for, and there is nobody to ask."""
 
 
-@attrs.frozen(eq=False)
+@attrs.define(eq=False)
 class Question:
     """A prompt for the frontend that sent `request`. `answer` gets one item: the line, or why there will be none,
     or None for an interrupt."""
@@ -38,6 +38,8 @@ class Question:
     header: Header
     """The prompt's own header, by which an answer may say which prompt it is for."""
     answer: queue.SimpleQueue[str | StdinError | None] = attrs.field(factory=queue.SimpleQueue)
+    withdrawn: bool = False
+    """Whether nobody waits for the answer any more. Set by who asked."""
 
 
 @attrs.frozen
@@ -74,11 +76,13 @@ class Stdin(RouterChannel[Question | Withdraw | Interrupt]):
         self._outputs.flush()
         header = self._wire.session.header("input_request")
         question = Question(request, InputRequest(prompt=prompt, password=password), header)
-        if not self.put(question):
-            raise StdinError("the kernel has ended")
         try:
+            if not self.put(question):
+                raise StdinError("the kernel has ended")
             answer = question.answer.get()
         except BaseException:
+            # First, because a second interrupt may keep the thread from hearing of it.
+            question.withdrawn = True
             self.put(Withdraw(question))
             raise
         if answer is None:
@@ -125,8 +129,8 @@ class Stdin(RouterChannel[Question | Withdraw | Interrupt]):
         # jupyter_client sends input replies without a parent, so the sender's name must do. Who sends one, as
         # JupyterLab does, may be late with the answer to a prompt that was withdrawn.
         for question in self._open:
-            is_named = message.parent_id in (None, question.header.msg_id)
-            if is_named and question.request.identities == message.identities:
+            meant = message.parent_id in (None, question.header.msg_id, question.request.msg_id)
+            if meant and not question.withdrawn and question.request.identities == message.identities:
                 break
         else:
             logger.warning("stdin: dropped %s: nothing was asked of its sender", message.msg_type)

@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from kernelbridge.kernel.execution import error_value
-from kernelbridge.kernel.handler import Handler
+from kernelbridge.kernel.handler import Handler, error_value
 from kernelbridge.kernel.stdin import StdinError
 from kernelbridge.version import __version__
 from kernelbridge.wire.contents import (
@@ -93,6 +92,8 @@ class PythonHandler(Handler):
     async def execute(self, request: ExecuteRequest, execution_count: int) -> ExecuteReply | ErrorReply:
         shell = self._shell
         shell.last_traceback = shell.display_error = None
+        # An interrupt may have ended the formatting of the last cell's value.
+        shell.displayhook.formatting = False
         # What the cell is called, and what In and Out will be indexed by: the kernel counts, IPython follows.
         shell.execution_count = execution_count
         result = None

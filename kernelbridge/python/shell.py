@@ -13,7 +13,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from traitlets import Any as AnyTrait
 from traitlets import CBool, Instance, Type, default
 
-from kernelbridge.kernel.execution import error_value
+from kernelbridge.kernel.handler import error_value
 from kernelbridge.wire.messages import Message
 
 

@@ -18,6 +18,7 @@ class KernelStream(io.TextIOBase):
         self._stream = name
         self._original = original
         # Looked up once: a print is two writes, and programs print millions of lines.
+        self._outputs = kernel.outputs
         self._put: Callable[[str, str, Any], None] = kernel.outputs.write
         self._parent = kernel.parents.current
         self._flush = kernel.flush
@@ -33,12 +34,17 @@ class KernelStream(io.TextIOBase):
     def write(self, text: str) -> int:
         if not isinstance(text, str):
             raise TypeError(f"write() argument must be str, not {type(text).__name__}")
+        if self._outputs.lost:
+            # A forked child: what it prints goes where the kernel's own process prints.
+            return int(self._original.write(text)) if self._original is not None else len(text)
         self._put(self._stream, text, self._parent())
         return len(text)
 
     def flush(self) -> None:
         """Return when what was written is on the socket."""
         self._flush()
+        if self._outputs.lost and self._original is not None:
+            self._original.flush()
 
     def writable(self) -> bool:
         return True

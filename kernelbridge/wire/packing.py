@@ -10,7 +10,8 @@ integers beyond 64 bits                     the same digits (JSON has no limit; 
                                             hexadecimal as a string beyond 4,000 digits
 bytes, bytearray, memoryview                base64 text, as jupyter_client sends them
 str with lone surrogates                    pairs are joined, a lone one becomes the six characters ``\\udc80``
-keys that are no str                        their ``repr``; True, False and None as JSON spells them
+keys that are no str                        their ``repr``; True, False and None as JSON spells them; of two
+                                            that become the same, the later wins
 tuples, sets, deques, dict views, arrays    lists
 other mappings                              objects
 datetime, date, UUID, enum, dataclass       as orjson writes them
@@ -115,7 +116,7 @@ def _plain(value: Any, depth: int, above: set[int]) -> Any:
     above.add(id(value))
     try:
         if isinstance(value, dict):
-            return {_key(key): _plain(item, depth + 1, above) for key, item in value.items()}
+            return {_key(key): _plain(item, depth + 1, above) for key, item in list(value.items())}
         if isinstance(value, list | tuple):
             return [_plain(item, depth + 1, above) for item in value]
         try:

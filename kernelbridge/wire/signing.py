@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import threading
 from collections import deque
 from collections.abc import Iterable
 
@@ -50,20 +51,23 @@ class Signer:
 class ReplayGuard:
     """Remembers the last `limit` signatures, to refuse a message that somebody recorded and sent again.
 
-    Owned by one channel's thread. Like jupyter_client's digest history it forgets the oldest beyond the limit.
+    Any thread may ask. Like jupyter_client's digest history it forgets the oldest beyond the limit.
     """
 
     def __init__(self, limit: int = 65536) -> None:
+        # Guards the two below.
+        self._lock = threading.Lock()
         self._seen: set[bytes] = set()
         self._order: deque[bytes] = deque()
         self._limit = limit
 
     def is_replay(self, signature: bytes) -> bool:
         """Return whether `signature` was given before, and remember it."""
-        if signature in self._seen:
-            return True
-        self._seen.add(signature)
-        self._order.append(signature)
-        if len(self._order) > self._limit:
-            self._seen.discard(self._order.popleft())
-        return False
+        with self._lock:
+            if signature in self._seen:
+                return True
+            self._seen.add(signature)
+            self._order.append(signature)
+            if len(self._order) > self._limit:
+                self._seen.discard(self._order.popleft())
+            return False

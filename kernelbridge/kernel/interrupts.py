@@ -1,0 +1,161 @@
+"""Interrupts: SIGINT becomes a KeyboardInterrupt exactly where the running work is, and nowhere else.
+
+It is raised on the spot while the work's code runs, and thrown into its coroutine while that awaits. When nothing runs
+there is nothing to interrupt, and the signal is dropped, so that a late Ctrl-C never ends the kernel.
+
+Work that raises, whatever it raises, has failed; the kernel goes on. One thing is not the work's own: that somebody
+cancels the task which serves, from outside, to end the kernel. A cancellation that the work's own code asked for, or
+that stands for an interrupt, is told from that by who was running when it came.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+from collections.abc import Coroutine, Generator, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+
+class Interrupts:
+    """Runs the work of one thread, a piece at a time, such that each piece can be interrupted."""
+
+    def __init__(self) -> None:
+        # All is owned by the thread that calls attach(); interrupt() reads the first two.
+        self._ident: int | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._running: _Work | None = None
+        self._handler = self._on_sigint
+
+    def interrupt(self) -> None:
+        """Interrupt the work that runs, if some does, from any thread."""
+        if self._ident is not None and self._ident == threading.main_thread().ident:
+            # A signal, and not a flag, because it also ends a system call that waits.
+            signal.pthread_kill(self._ident, signal.SIGINT)
+            if self._loop is not None:
+                # The signal may have come just before the loop fell asleep: Python's handler runs when it wakes.
+                self._loop.call_soon_threadsafe(_nothing)
+        elif self._loop is not None:
+            self._loop.call_soon_threadsafe(self._interrupt_waiting)
+
+    def attach(self) -> None:
+        """Belong to the calling thread and its running loop."""
+        self._loop = asyncio.get_running_loop()
+        self._ident = threading.get_ident()
+
+    @contextmanager
+    def signals(self) -> Iterator[None]:
+        """Turn SIGINT into interrupts of what runs, where this is the main thread.
+
+        To be left when nobody calls `interrupt` any more: a signal that comes later would end the program.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = signal.signal(signal.SIGINT, self._handler)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    async def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """Await `coroutine`, and return what it returns or what it raises."""
+        work = self._running = _Work(coroutine)
+        try:
+            result = await work
+            # Last inside the try: an interrupt that comes before this line is caught, one that comes after is dropped.
+            self._running = None
+            return result
+        except asyncio.CancelledError as cancelled:
+            if work.cancelled_from_outside():
+                raise
+            return cancelled
+        except GeneratorExit:
+            # The loop is closed, and this coroutine with it.
+            raise
+        except BaseException as failure:  # noqa: BLE001 - whatever the work raises is the work's failure.
+            return failure
+        finally:
+            self._running = None
+            work.settle()
+            self._restore()
+
+    def _restore(self) -> None:
+        """Take SIGINT back where the work has set a handler of its own, which holds for the work alone."""
+        if self._ident == threading.main_thread().ident and signal.getsignal(signal.SIGINT) is not self._handler:
+            signal.signal(signal.SIGINT, self._handler)
+
+    def _on_sigint(self, signum: int, frame: FrameType | None) -> None:
+        running = self._running
+        if running is None or self._loop is None:
+            return
+        if running.on_stack:
+            raise KeyboardInterrupt
+        # The coroutine awaits. Its loop sleeps in a system call that goes on after this handler, so wake it.
+        self._loop.call_soon_threadsafe(self._interrupt_waiting)
+
+    def _interrupt_waiting(self) -> None:
+        if self._running is not None:
+            self._running.interrupt()
+
+
+class _Work:
+    """Awaits a coroutine, and throws a KeyboardInterrupt into it where it was interrupted while it waited."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+        self.on_stack = False
+        """Whether the coroutine's own code runs right now."""
+        self._coroutine = coroutine
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("work is run in a task")
+        self._task: asyncio.Task[Any] = task
+        self._interrupted = False
+        # How many of the task's open cancellations the coroutine's own code has asked for.
+        self._own = 0
+
+    def interrupt(self) -> None:
+        """Interrupt the coroutine, which waits."""
+        if not self._interrupted:
+            self._interrupted = True
+            self._task.cancel()
+
+    def cancelled_from_outside(self) -> bool:
+        """Return whether somebody else has cancelled the task."""
+        return self._task.cancelling() > self._own + self._interrupted
+
+    def settle(self) -> None:
+        """Take back the cancellations that are the work's own, so that they do not count against what comes next."""
+        for _ in range(self._own + self._interrupted):
+            self._task.uncancel()
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        thrown: BaseException | None = None
+        while True:
+            before = self._task.cancelling()
+            try:
+                self.on_stack = True
+                waits_for = self._coroutine.send(None) if thrown is None else self._coroutine.throw(thrown)
+            except StopIteration as end:
+                return end.value
+            except GeneratorExit as failure:
+                raise RuntimeError("the code raised GeneratorExit") from failure
+            finally:
+                self.on_stack = False
+                self._own += self._task.cancelling() - before
+            try:
+                yield waits_for
+                thrown = None
+            except asyncio.CancelledError as cancelled:
+                thrown = cancelled
+            if self._interrupted:
+                # Also where what the code waited for has swallowed the cancellation, and answered.
+                self._interrupted = False
+                self._task.uncancel()
+                thrown = KeyboardInterrupt()
+
+
+def _nothing() -> None:
+    """Be what wakes a loop."""
