@@ -13,8 +13,8 @@ from kernelbridge.version import __version__
 if TYPE_CHECKING:
     from kernelbridge.frontend.bridge import Bridge, connect, launch
     from kernelbridge.frontend.errors import (
-        BridgeCrashedError,
         BridgeClosedError,
+        BridgeCrashedError,
         BridgeError,
         KernelDiedError,
         KernelStartError,

@@ -12,11 +12,13 @@ from kernelbridge.wire.connection import CHANNELS, Channel, ConnectionInfo
 from kernelbridge.wire.errors import ConnectionFileError
 
 
-def bind_channel(socket: Socket, info: ConnectionInfo, channel: Channel, linger_seconds: float) -> ConnectionInfo:
+def bind_channel(
+    socket: Socket, info: ConnectionInfo, channel: Channel, linger_seconds: float, file: str
+) -> ConnectionInfo:
     """Bind `socket` for `channel`, and return `info` with the port that it has.
 
     A port of 0 becomes a free one: for tcp the system's choice; for ipc and inproc, where a port is only a part of a
-    name, the channel's place. Raises `ConnectionFileError` when the endpoint cannot be bound.
+    name, the channel's place. Raises `ConnectionFileError`, which names `file`, when the endpoint cannot be bound.
     """
     socket.linger = int(linger_seconds * 1000)
     if info.curve_secretkey is not None and info.curve_publickey is not None:
@@ -32,7 +34,7 @@ def bind_channel(socket: Socket, info: ConnectionInfo, channel: Channel, linger_
         socket.bind(endpoint)
     except zmq.ZMQError as failure:
         problem = f"cannot be bound: {endpoint}: {failure.strerror}"
-        raise ConnectionFileError("connection", f"{channel}_port", problem) from None
+        raise ConnectionFileError(file, f"{channel}_port", problem) from None
     if info.ports[channel] == 0:
         bound = socket.getsockopt_string(zmq.LAST_ENDPOINT)
         info = info.with_ports({channel: int(bound.rpartition(":")[2])})

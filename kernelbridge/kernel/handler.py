@@ -55,6 +55,12 @@ class Handler(ABC):
     def start(self) -> None:
         """Get ready: called once on the execution thread, before the first request."""
 
+    def ending(self) -> None:
+        """Hear that the kernel was asked to end, before what runs is interrupted: called on the thread that was asked.
+
+        A language that owns its process can see to it that the process ends, whatever its code does.
+        """
+
     def stop(self, restart: bool) -> None:
         """Let go: called once on the execution thread, after the last request. `restart`: another will follow."""
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import socket
 import threading
 from collections.abc import Coroutine, Generator, Iterator
 from contextlib import contextmanager
@@ -34,9 +35,6 @@ class Interrupts:
         if self._ident is not None and self._ident == threading.main_thread().ident:
             # A signal, and not a flag, because it also ends a system call that waits.
             signal.pthread_kill(self._ident, signal.SIGINT)
-            if self._loop is not None:
-                # The signal may have come just before the loop fell asleep: Python's handler runs when it wakes.
-                self._loop.call_soon_threadsafe(_nothing)
         elif self._loop is not None:
             self._loop.call_soon_threadsafe(self._interrupt_waiting)
 
@@ -54,11 +52,22 @@ class Interrupts:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
+        # A signal that comes just before the loop falls asleep does not wake it, but what is written here does.
+        loop = asyncio.get_running_loop()
+        ear, bell = socket.socketpair()
+        ear.setblocking(False)
+        bell.setblocking(False)
+        loop.add_reader(ear, lambda: ear.recv(4096))
+        bell_before = signal.set_wakeup_fd(bell.fileno(), warn_on_full_buffer=False)
         before = signal.signal(signal.SIGINT, self._handler)
         try:
             yield
         finally:
             signal.signal(signal.SIGINT, before)
+            signal.set_wakeup_fd(bell_before)
+            loop.remove_reader(ear)
+            ear.close()
+            bell.close()
 
     async def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """Await `coroutine`, and return what it returns or what it raises."""
@@ -155,7 +164,3 @@ class _Work:
                 self._interrupted = False
                 self._task.uncancel()
                 thrown = KeyboardInterrupt()
-
-
-def _nothing() -> None:
-    """Be what wakes a loop."""

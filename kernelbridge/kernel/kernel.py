@@ -93,7 +93,9 @@ class Kernel:
         options: Options | None = None,
         clock: Clock | None = None,
     ) -> None:
+        self._file = "connection"
         if isinstance(connection, str | os.PathLike):
+            self._file = os.fspath(connection)
             connection = load_startup_file(Path(connection), allow_port_zero=True)
         self._registration = connection if isinstance(connection, RegistrationInfo) else None
         self.connection = unbound(connection) if isinstance(connection, RegistrationInfo) else connection
@@ -149,9 +151,10 @@ class Kernel:
         self._execution = Execution(handler, self.outputs, self.parents, self.comms, clock, self._shell.finished)
         # The channels that listen, in the order in which they were started.
         self._bound: list[Channel] = []
-        # Guards the three below: any thread may stop the kernel, or crash.
+        # Guards `_stopped`, and that a kernel is not stopped while it starts.
         self._life = threading.Lock()
         self._stopped = False
+        # Each written once, by whoever learns of it first.
         self._restart = False
         self._failure: BaseException | None = None
         self._ended = threading.Event()
@@ -217,9 +220,12 @@ class Kernel:
         self.stop()
 
     def _start(self) -> None:
-        # IOPub first: the others put there. Shell last: with it the first request may come.
-        for service in (self._iopub, self._heartbeat, self._stdin, self._control, self._shell):
-            service.start()
+        with self._life:
+            if self._stopped:
+                raise RuntimeError("the kernel was stopped: a kernel serves once")
+            # IOPub first: the others put there. Shell last: with it the first request may come.
+            for service in (self._iopub, self._heartbeat, self._stdin, self._control, self._shell):
+                service.start()
         self.outputs.publish("status", b'{"execution_state":"starting"}', None)
         if self._registration is not None:
             register(self._context, self._registration, self.connection)
@@ -232,7 +238,7 @@ class Kernel:
         """Return what binds the socket of `channel`, on the thread that owns it."""
 
         def bind(socket: Socket) -> None:
-            self.connection = bind_channel(socket, self.connection, channel, LINGER_SECONDS)
+            self.connection = bind_channel(socket, self.connection, channel, LINGER_SECONDS, self._file)
             self._bound.append(channel)
 
         return bind
@@ -274,6 +280,7 @@ class Kernel:
         self._restart = restart
         reply = ShutdownReply(restart=restart)
         self.outputs.publish("shutdown_reply", unstructure(reply), request.header)
+        self.handler.ending()
         # The channels outlive the execution thread, so the reply and the idle still leave.
         self._execution.end()
         self._execution.interrupts.interrupt()

@@ -9,7 +9,11 @@ from collections.abc import Sequence
 
 from kernelbridge.kernel.kernel import Kernel
 from kernelbridge.python.handler import PythonHandler
-from kernelbridge.wire.errors import WireError
+from kernelbridge.wire.connection import load_startup_file
+from kernelbridge.wire.errors import ConnectionFileError, WireError
+
+EXIT_SECONDS = 3.0
+"""How long the process may take to end when it was asked to: less than the 5 s after which frontends kill it."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -29,7 +33,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if sys.path and sys.path[0]:
         sys.path[0] = ""
     try:
-        Kernel(PythonHandler(others), options.file).serve()
+        info = load_startup_file(options.file, allow_port_zero=True)
+        if info.transport == "inproc":
+            raise ConnectionFileError(options.file, "transport", "inproc reaches nobody outside of this process")
+        Kernel(PythonHandler(others, EXIT_SECONDS), options.file).serve()
     except WireError as problem:
         print(f"kernelbridge: {problem}", file=sys.__stderr__)
         return 2

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import builtins
 import getpass
+import os
 import platform
 import sys
+import threading
 from collections.abc import Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -36,7 +38,10 @@ if TYPE_CHECKING:
 
 
 class PythonHandler(Handler):
-    """The Python language. Takes the command line's `arguments` that IPython's configuration is to understand.
+    """The Python language.
+
+    Takes the command line's `arguments` that IPython's configuration is to understand, and how many seconds the process
+    has to end when the kernel was asked to: None where the process is not the kernel's own.
 
     IPython is loaded by `start`, when the channels listen already: what a frontend asks first, kernel_info, needs none
     of it, so both go on at the same time.
@@ -58,8 +63,9 @@ class PythonHandler(Handler):
         HelpLink(text="IPython Reference", url="https://ipython.org/documentation.html"),
     )
 
-    def __init__(self, arguments: Sequence[str] = ()) -> None:
+    def __init__(self, arguments: Sequence[str] = (), exit_seconds: float | None = None) -> None:
         self._arguments = list(arguments)
+        self._exit_seconds = exit_seconds
         self._app: IPKernelApp
         self._shell: ZMQInteractiveShell
         self._history_flag: PacedFlag | None
@@ -83,6 +89,12 @@ class PythonHandler(Handler):
         self._app.initialize(self._arguments)
         self._shell = self._app.shell
         self._history_flag = pace(self._shell.history_manager)
+
+    def ending(self) -> None:
+        if self._exit_seconds is not None:
+            timer = threading.Timer(self._exit_seconds, _exit)
+            timer.daemon = True
+            timer.start()
 
     def stop(self, restart: bool) -> None:
         if self._history_flag is not None:
@@ -197,6 +209,12 @@ class PythonHandler(Handler):
             return self.kernel.input(prompt, password)
         except StdinError as refusal:
             raise _not_implemented(refusal) from None
+
+
+def _exit() -> None:
+    """End the process, because a cell, a thread or a task that was left over does not let it end."""
+    print("kernelbridge: what runs does not end, so the process does", file=sys.__stderr__, flush=True)
+    os._exit(0)
 
 
 def _not_implemented(refusal: StdinError) -> BaseException:

@@ -214,3 +214,19 @@ def test_a_port_that_is_taken_is_one_line_and_exit_status_2(kernel: Kernel, tmp_
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
     assert "_port cannot be bound" in done.stderr
+
+
+STUBBORN = {
+    "a cell": f"import time\n{SAY}while True:\n  try: time.sleep(0.05)\n  except KeyboardInterrupt: pass",
+    "a thread": f"import threading\nthreading.Thread(target=threading.Event().wait).start()\n{SAY}",
+}
+
+
+@pytest.mark.parametrize("what", STUBBORN)
+def test_a_process_whose_code_does_not_end_ends_all_the_same(what: str, tmp_path: Path) -> None:
+    """The last resort: a kernel that was asked to end is gone before a frontend would kill it."""
+    with process(PYTHON_KERNEL, tmp_path) as (started, info, _), Client(info) as client:
+        client.execute(STUBBORN[what])
+        begun(client)
+        assert client.ask("shutdown_request", {"restart": False}, channel="control")[0].content["status"] == "ok"
+        assert started.wait(DEADLINE) == 0

@@ -63,8 +63,9 @@ class InspectRequest(Content):
 
     @property
     def cursor(self) -> int:
-        """Cursor position in unicode code points: at the end of the code if the request names none."""
-        return len(self.code) if self.cursor_pos is None else self.cursor_pos
+        """Cursor position in unicode code points, inside the code: at its end if the request names none."""
+        end = len(self.code)
+        return end if self.cursor_pos is None else min(max(self.cursor_pos, 0), end)
 
 
 @frozen(kw_only=True)
@@ -78,8 +79,9 @@ class CompleteRequest(Content):
 
     @property
     def cursor(self) -> int:
-        """Cursor position in unicode code points: at the end of the code if the request names none."""
-        return len(self.code) if self.cursor_pos is None else self.cursor_pos
+        """Cursor position in unicode code points, inside the code: at its end if the request names none."""
+        end = len(self.code)
+        return end if self.cursor_pos is None else min(max(self.cursor_pos, 0), end)
 
 
 @frozen(kw_only=True)
