@@ -128,7 +128,7 @@ class Bridge:
             "allow_stdin": on_input is not None if allow_stdin is None else allow_stdin,
             "stop_on_error": stop_on_error,
         }
-        self._link.ask("shell", execution, content)
+        self._link.ask("shell", execution.running, content)
         return execution
 
     def complete(self, code: str, cursor_pos: int | None = None) -> Request:

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
@@ -80,6 +81,27 @@ class Request:
         return f"<{type(self).__name__} {self.header.msg_type} {self.msg_id} {'done' if self.done else 'pending'}>"
 
 
+class Running(Request):
+    """An execution as the tracker holds it, until it ends.
+
+    It knows the `Execution` only as long as somebody else holds that one: what nobody can read is not kept.
+    """
+
+    def __init__(self, execution: Execution, header: Header, on_input: OnInput | None) -> None:
+        super().__init__(header, needs_idle=True)
+        self.on_input = on_input
+        self.loop = _running_loop()
+        """The event loop that the execution was asked for in, where a coroutine of `on_input` runs."""
+        self.question: Message | None = None
+        """The last input request. Written under the bridge's lock."""
+        self._execution = weakref.ref(execution)
+
+    @property
+    def execution(self) -> Execution | None:
+        """Who holds the execution's messages, if anybody does."""
+        return self._execution()
+
+
 class Execution(Request):
     """A request to run code. Iterate it for the messages that the code publishes, from the first to the `idle`.
 
@@ -91,13 +113,11 @@ class Execution(Request):
     def __init__(
         self, header: Header, code: str, ordering: AbstractContextManager[Any], on_input: OnInput | None = None
     ) -> None:
-        super().__init__(header, needs_idle=True)
+        self.running = Running(self, header, on_input)
+        """What the tracker holds of it."""
+        self.header = header
         self.code = code
-        self.on_input = on_input
-        self.loop = _running_loop()
-        """The event loop that the execution was asked for in, where a coroutine of `on_input` runs."""
-        self.question: Message | None = None
-        """The last input request. Written under the bridge's lock."""
+        self._future = self.running._future
         # The bridge's lock: under it a reader gets the past and all of the future, without a gap and without a repeat.
         self._ordering = ordering
         self._messages: list[Message] = []
@@ -197,17 +217,19 @@ class Tracker:
         # All that one request causes comes with the same parent, so that neighbours mostly share it.
         parent: Header | None = None
         request: Request | None = None
-        fresh: list[Message] | None = None
+        execution: Execution | None = None
+        fresh: list[Message] = []
         for message in batch:
             if message.parent is not parent:
-                _hand(request, fresh)
+                _hand(execution, fresh)
                 parent = message.parent
                 request = None if parent is None else pending.get(parent.msg_id)
-                fresh = [] if isinstance(request, Execution) else None
+                execution = request.execution if isinstance(request, Running) else None
+                fresh = []
                 if parent is not None and request is None and parent.session != self._session_id:
                     # Another frontend's, or nobody's. Ours that have ended may still publish, from a thread.
                     self._strays.count("iopub", "unknown parent", message.msg_type, logging.INFO)
-            if fresh is not None:
+            if execution is not None:
                 fresh.append(message)
             msg_type = message.header.msg_type
             if msg_type == "status":
@@ -217,16 +239,16 @@ class Tracker:
                     continue
                 self.status = state
                 if state == "idle" and request is not None and request._needs_idle:
-                    _hand(request, fresh)
+                    _hand(execution, fresh)
                     request._needs_idle = False
                     if request._outcome is None and not request._needs_reply:
                         request._outcome = message
                     ended += self._ended_if_complete(request)
                     # What follows with this parent belongs to the execution only while that has not ended.
-                    parent = request = fresh = None
+                    parent = request = execution = None
             elif msg_type not in known_types:
                 self._strays.count("iopub", "unknown type", msg_type)
-        _hand(request, fresh)
+        _hand(execution, fresh)
         return ended
 
     def end_all(self, error: Callable[[], Exception]) -> list[Ended]:
@@ -243,17 +265,18 @@ class Tracker:
         return [self._end(request, request._outcome)]
 
     def _end(self, request: Request, outcome: Message | Exception) -> Ended:
-        if isinstance(request, Execution):
-            request._ended = True
-            for reader in request._readers:
+        execution = request.execution if isinstance(request, Running) else None
+        if execution is not None:
+            execution._ended = True
+            for reader in execution._readers:
                 reader.close()
-            request._readers.clear()
+            execution._readers.clear()
         return Ended(request, outcome)
 
 
-def _hand(request: Request | None, fresh: list[Message] | None) -> None:
+def _hand(execution: Execution | None, fresh: list[Message]) -> None:
     """Give an execution what is new; `fresh` is not to be changed any more."""
-    if fresh and isinstance(request, Execution):
-        request._messages += fresh
-        for reader in request._readers:
+    if fresh and execution is not None:
+        execution._messages += fresh
+        for reader in execution._readers:
             reader.hand(fresh)

@@ -32,7 +32,7 @@ from kernelbridge.frontend.errors import (
     KernelDiedError,
     KernelStartError,
 )
-from kernelbridge.frontend.execution import Ended, Execution, Request, Tracker
+from kernelbridge.frontend.execution import Ended, Request, Running, Tracker
 from kernelbridge.frontend.heartbeat import Heartbeat
 from kernelbridge.frontend.iopub import Iopub
 from kernelbridge.frontend.registration import Registration
@@ -255,15 +255,15 @@ class Link:
     def _start_answering(self, request: Message) -> None:
         with self.ordering:
             execution = self.tracker.find(request.parent_id)
-            if isinstance(execution, Execution):
+            if isinstance(execution, Running):
                 execution.question = request
-        if isinstance(execution, Execution):
+        if isinstance(execution, Running):
             target = partial(self._answer, execution, request)
             threading.Thread(target=target, name="kernelbridge-frontend-input", daemon=True).start()
         else:
             self.strays.count("stdin", "unknown parent", request.msg_type)
 
-    def _answer(self, execution: Execution, request: Message) -> None:
+    def _answer(self, execution: Running, request: Message) -> None:
         given = answer(execution, request)
         try:
             frames = self._input_reply(given, request)

@@ -10,7 +10,7 @@ from typing import Never
 
 from kernelbridge.frontend.channel import RequestChannel, Wiring
 from kernelbridge.frontend.errors import BridgeError
-from kernelbridge.frontend.execution import Execution
+from kernelbridge.frontend.execution import Running
 from kernelbridge.wire.messages import Message
 
 logger = logging.getLogger("kernelbridge")
@@ -35,7 +35,7 @@ class Stdin(RequestChannel[Never]):
             self.wiring.strays.count(self.channel, "unexpected type", message.msg_type)
 
 
-def answer(execution: Execution, request: Message) -> str:
+def answer(execution: Running, request: Message) -> str:
     """Return what the frontend that sent `execution` answers to an input request: empty where it cannot say.
 
     Called on a thread of its own, which may wait as long as it takes. A coroutine runs in the event loop in which the
@@ -64,7 +64,7 @@ def answer(execution: Execution, request: Message) -> str:
     return given
 
 
-async def _while_it_runs(execution: Execution, given: Awaitable[str]) -> str:
+async def _while_it_runs(execution: Running, given: Awaitable[str]) -> str:
     """Wait for the answer, or for the end of the execution, after which nobody waits for an answer."""
 
     async def end() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable
 
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kernelbridge.frontend.errors import BridgeClosedError, KernelDiedError
-from kernelbridge.frontend.execution import Ended, Execution, Request, Tracker
+from kernelbridge.frontend.execution import Ended, Execution, Request, Running, Tracker
 from kernelbridge.frontend.strays import Strays
 from kernelbridge.wire.messages import Header, Message, Session
 
@@ -29,7 +30,7 @@ class Scene:
 
     def execution(self) -> Execution:
         execution = Execution(OURS.header("execute_request"), "pass", threading.Lock())
-        self.settle(self.tracker.add(execution))
+        self.settle(self.tracker.add(execution.running))
         return execution
 
     def request(self, msg_type: str, **needs: bool) -> Request:
@@ -40,7 +41,9 @@ class Scene:
     def settle(self, ended: list[Ended]) -> None:
         for end in ended:
             end.settle()
-            self.ended.append((end.request, end.outcome))
+            held = end.request.execution if isinstance(end.request, Running) else end.request
+            assert held is not None, "nobody holds the execution"
+            self.ended.append((held, end.outcome))
 
     def publish(self, *messages: Message) -> None:
         self.settle(self.tracker.published(messages))
@@ -251,3 +254,20 @@ def test_whatever_arrives_each_execution_ends_once_and_as_the_table_says(program
         assert len(execution.messages) == count
         outcomes = [outcome for request, outcome in scene.ended if request is execution]
         assert [isinstance(outcome, Message) for outcome in outcomes] == ([] if how is None else [how == "done"])
+
+
+def test_what_nobody_can_read_is_not_kept() -> None:
+    """Who asks for an execution and lets go of it reads its messages, if at all, from a subscription."""
+    scene = Scene()
+    held = scene.execution()
+    running = Execution(OURS.header("execute_request"), "pass", threading.Lock()).running
+    scene.tracker.add(running)
+    message = stream("text", running)
+    references = sys.getrefcount(message)
+    scene.publish(message)
+    assert (running.execution, sys.getrefcount(message)) == (None, references)
+    scene.publish(status("idle", running), kept := stream("text", held))
+    assert held.messages == [kept]
+    (end,) = scene.tracker.replied("shell", reply(running))
+    end.settle()
+    assert running.result(0).content["status"] == "ok"
