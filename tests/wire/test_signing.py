@@ -6,7 +6,7 @@ import hashlib
 import hmac
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from kernelbridge.wire.errors import WireError
@@ -17,6 +17,7 @@ PARTS = st.lists(st.binary(), min_size=4, max_size=4)
 
 
 @given(key=st.binary(min_size=1), parts=PARTS)
+@example(key=b"longer than a block" * 10, parts=[b"1", b"2", b"3", b"4"])
 def test_a_signature_is_the_hexadecimal_hmac_of_the_joined_parts(key: bytes, parts: list[bytes]) -> None:
     signature = Signer(key).sign(parts)
     assert signature == hmac.new(key, b"".join(parts), "sha256").hexdigest().encode()
