@@ -5,7 +5,6 @@ The pure parts decide and own neither a socket nor a thread:
     execution.py    which request is answered by what, and when it is done
     readiness.py    when a kernel can be used (JEP 65)
     subscribers.py  one ordered stream, many readers
-    strays.py       what arrived and could not be used
 
 The threads poll, decode, ask the pure parts, and send:
 

@@ -12,13 +12,13 @@ import zmq
 from kernelbridge.bridges.clock import Clock
 from kernelbridge.bridges.service import OnCrash
 from kernelbridge.bridges.socket_bridge import Context, Frame, Socket, SocketBridge, send
-from kernelbridge.frontend.strays import Strays
 from kernelbridge.wire.connection import Channel as ChannelName
 from kernelbridge.wire.connection import ConnectionInfo
 from kernelbridge.wire.errors import WireError
 from kernelbridge.wire.frames import Limits, decode
 from kernelbridge.wire.messages import Message
 from kernelbridge.wire.signing import ReplayGuard, Signer
+from kernelbridge.wire.strays import Strays
 
 LINGER_MS = 500
 """How long what was sent may take to leave after the channel has been closed."""

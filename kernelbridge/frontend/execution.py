@@ -30,10 +30,10 @@ from typing import Any, Final
 
 import attrs
 
-from kernelbridge.frontend.strays import Strays
 from kernelbridge.frontend.subscribers import Subscription
 from kernelbridge.wire.contents import iopub as published
 from kernelbridge.wire.messages import Header, Message
+from kernelbridge.wire.strays import Strays
 
 OnInput = Callable[[str, bool], str | Awaitable[str]]
 """Answers an input request: given the prompt and whether the answer is a password, returns the answer."""

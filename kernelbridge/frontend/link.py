@@ -38,7 +38,6 @@ from kernelbridge.frontend.iopub import Iopub
 from kernelbridge.frontend.registration import Registration
 from kernelbridge.frontend.shell import Shell
 from kernelbridge.frontend.stdin import Stdin, answer
-from kernelbridge.frontend.strays import Strays
 from kernelbridge.frontend.subscribers import Subscribers
 from kernelbridge.wire.connection import Channel as ChannelName
 from kernelbridge.wire.connection import ConnectionInfo
@@ -46,6 +45,7 @@ from kernelbridge.wire.errors import WireError
 from kernelbridge.wire.frames import Limits, encode
 from kernelbridge.wire.messages import Buffer, Message, Session
 from kernelbridge.wire.signing import Signer
+from kernelbridge.wire.strays import Strays
 
 if TYPE_CHECKING:
     from kernelbridge.frontend.process import Exit, KernelProcess

@@ -13,13 +13,13 @@ import zmq
 from kernelbridge.bridges.clock import Clock
 from kernelbridge.bridges.service import OnCrash
 from kernelbridge.bridges.socket_bridge import Context, Frame, Socket, SocketBridge, send
-from kernelbridge.frontend.strays import Strays
 from kernelbridge.wire.connection import Channel
 from kernelbridge.wire.errors import WireError
 from kernelbridge.wire.frames import DELIMITER
 from kernelbridge.wire.handshake import handshake_reply, parse_handshake_request
 from kernelbridge.wire.packing import pack, unpack
 from kernelbridge.wire.signing import Signer
+from kernelbridge.wire.strays import Strays
 
 
 class Registration(SocketBridge[Never]):

@@ -58,6 +58,7 @@ from kernelbridge.wire.frames import Limits
 from kernelbridge.wire.messages import PROTOCOL_VERSION, Buffer, Message, Session
 from kernelbridge.wire.packing import pack
 from kernelbridge.wire.signing import ReplayGuard, Signer
+from kernelbridge.wire.strays import Strays
 
 logger = logging.getLogger("kernelbridge")
 
@@ -105,9 +106,10 @@ class Kernel:
         clock = clock or SystemClock()
         self._owns_context = context is None
         self._context: Context = context or zmq.Context()
+        self._strays = Strays()
         session = Session(clock.now)
         signer = Signer(self.connection.key, self.connection.signature_scheme)
-        wire = Wire(self._context, clock, session, signer, options.limits, ReplayGuard())
+        wire = Wire(self._context, clock, session, signer, options.limits, ReplayGuard(), self._strays)
 
         self.parents = Parents()
         """Which request each context handles."""
@@ -212,6 +214,11 @@ class Kernel:
         if self._failure is not None:
             raise self._failure
         return ended
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """What arrived on Shell, Control and Stdin and was dropped, by kind, as `Bridge.counters` has it."""
+        return self._strays.counts()
 
     def __enter__(self) -> Self:
         return self

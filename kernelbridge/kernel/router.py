@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 from abc import abstractmethod
-from collections import Counter
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -25,6 +24,7 @@ from kernelbridge.wire.frames import Limits, assemble, decode
 from kernelbridge.wire.messages import Header, Message, Session
 from kernelbridge.wire.packing import pack
 from kernelbridge.wire.signing import ReplayGuard, Signer
+from kernelbridge.wire.strays import Strays
 
 logger = logging.getLogger("kernelbridge")
 
@@ -39,7 +39,7 @@ IDLE = b'{"execution_state":"idle"}'
 
 @attrs.frozen
 class Wire:
-    """What every channel of a kernel needs to speak: given once, shared by all, changed by none."""
+    """What every channel of a kernel needs to speak: given once, shared by all."""
 
     context: Context
     clock: Clock
@@ -48,6 +48,7 @@ class Wire:
     limits: Limits
     guard: ReplayGuard
     """One for all channels: what was recorded on one must not be sent again on another."""
+    strays: Strays
 
 
 @attrs.define(eq=False)
@@ -102,8 +103,6 @@ class RouterChannel(SocketBridge[T]):
     ) -> None:
         super().__init__(name, wire.context, wire.clock, on_crash)
         self._answers = answers
-        self.rejected: Counter[str] = Counter()
-        """How many messages were dropped, by reason. Written by the thread; others may read."""
         self._wire = wire
         self._bind = bind
         self._outputs = outputs
@@ -130,12 +129,7 @@ class RouterChannel(SocketBridge[T]):
         try:
             message = decode(frames, self._wire.signer, self._wire.guard, self._wire.limits)
         except WireError as fault:
-            text = str(fault)
-            # Few kinds, whatever is sent: what the text says of a message is the sender's to choose.
-            kind = text if text in ("wrong signature", "replayed message") else "malformed message"
-            self.rejected[kind] += 1
-            if self.rejected[kind] == 1:
-                logger.warning("%s: dropped a message: %s (further ones are only counted)", self.name, fault)
+            self._wire.strays.refuse(self.name, fault)
             return
         self.received(message)
 

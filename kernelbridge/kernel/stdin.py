@@ -133,7 +133,7 @@ class Stdin(RouterChannel[Question | Withdraw | Interrupt]):
             if meant and not question.withdrawn and question.request.identities == message.identities:
                 break
         else:
-            logger.warning("stdin: dropped %s: nothing was asked of its sender", message.msg_type)
+            self._wire.strays.count(self.name, "nothing was asked of the sender", message.msg_type)
             return
         content = self._checked(message)
         if content is not None:

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from kernelbridge.frontend.errors import BridgeClosedError, KernelDiedError
 from kernelbridge.frontend.execution import Ended, Execution, Request, Running, Tracker
-from kernelbridge.frontend.strays import Strays
 from kernelbridge.wire.messages import Header, Message, Session
+from kernelbridge.wire.strays import Strays
 
 OURS = Session(lambda: "2026-01-01T00:00:00Z", "ours")
 KERNEL = Session(lambda: "2026-01-01T00:00:00Z", "kernel")

@@ -1,4 +1,7 @@
-"""What arrived and could not be used: counted, logged once for each kind, never fatal (contract F10)."""
+"""What arrived and could not be used: counted, logged once for each kind, never fatal.
+
+Contract F10 at the frontend end, its table of bad input at the kernel end.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,10 @@ _REFUSALS = ("wrong signature", "replayed message")
 
 
 class Strays:
-    """Counts by kind, from any thread. A kind starts with the name of the channel: ``"shell: wrong signature"``."""
+    """Counts by kind, from any thread. A kind starts with the name of the channel: ``"shell: wrong signature"``.
+
+    There are few kinds, whatever is sent: what the sender chose belongs in the detail.
+    """
 
     def __init__(self) -> None:
         # Guards `_counts`: several channels' threads count.
@@ -33,7 +39,10 @@ class Strays:
     def refuse(self, channel: str, error: WireError) -> None:
         """Count a message that could not be decoded."""
         text = str(error)
-        self.count(channel, text if text in _REFUSALS else "malformed message", error)
+        if text in _REFUSALS:
+            self.count(channel, text)
+        else:
+            self.count(channel, "malformed message", text)
 
     def counts(self) -> dict[str, int]:
         """Return the numbers so far."""
