@@ -15,9 +15,7 @@ from kernelbridge.bridges.service import OnCrash
 from kernelbridge.bridges.socket_bridge import Context, Frame, Socket, SocketBridge, send
 from kernelbridge.wire.connection import Channel
 from kernelbridge.wire.errors import WireError
-from kernelbridge.wire.frames import DELIMITER
-from kernelbridge.wire.handshake import handshake_reply, parse_handshake_request
-from kernelbridge.wire.packing import pack, unpack
+from kernelbridge.wire.handshake import decode_handshake, encode_handshake, handshake_reply, parse_handshake_request
 from kernelbridge.wire.signing import Signer
 from kernelbridge.wire.strays import Strays
 
@@ -79,23 +77,15 @@ class Registration(SocketBridge[Never]):
         if self._over or self._socket is None:
             return
         try:
-            ports = self._ports(frames)
+            sender, report = decode_handshake(frames, self._signer)
+            ports = parse_handshake_request(report, kernel_id=self._kernel_id)
         except WireError as error:
             self._strays.refuse("registration", error)
             return
-        content = pack(handshake_reply())
-        send(self._socket, [frames[0], DELIMITER, self._signer.sign([content]), content])
+        send(self._socket, encode_handshake(handshake_reply(), self._signer, sender))
         self._end()
         self._on_ports(ports)
 
     def _end(self) -> None:
         self._over = True
         self.wake()
-
-    def _ports(self, frames: list[Frame]) -> dict[Channel, int]:
-        if len(frames) != 4 or frames[1] != DELIMITER:
-            raise WireError(f"{len(frames)} frames are no registration")
-        content = bytes(frames[3])
-        if not self._signer.verify(bytes(frames[2]), [content]):
-            raise WireError("wrong signature")
-        return parse_handshake_request(unpack(content), kernel_id=self._kernel_id)

@@ -10,9 +10,7 @@ import zmq
 from kernelbridge.bridges.socket_bridge import Context
 from kernelbridge.wire.connection import ConnectionInfo, RegistrationInfo
 from kernelbridge.wire.errors import WireError
-from kernelbridge.wire.frames import DELIMITER
-from kernelbridge.wire.handshake import handshake_request, parse_handshake_reply
-from kernelbridge.wire.packing import pack, unpack
+from kernelbridge.wire.handshake import decode_handshake, encode_handshake, handshake_request, parse_handshake_reply
 from kernelbridge.wire.signing import Signer
 
 ANSWER_SECONDS = 30.0
@@ -32,14 +30,16 @@ def unbound(registration: RegistrationInfo) -> ConnectionInfo:
 def register(context: Context, registration: RegistrationInfo, bound: ConnectionInfo) -> None:
     """Report the ports of `bound`. Raises `WireError` when the launcher refuses, or does not answer in time."""
     signer = Signer(registration.key, registration.signature_scheme)
-    content = pack(handshake_request(registration.kernel_id, bound.ports))
+    report = encode_handshake(handshake_request(registration.kernel_id, bound.ports), signer)
     with context.socket(zmq.DEALER) as socket:
         socket.linger = 0
         socket.connect(registration.endpoint())
-        socket.send_multipart([DELIMITER, signer.sign([content]), content])
+        socket.send_multipart(report)
         if not socket.poll(int(ANSWER_SECONDS * 1000)):
             raise WireError(f"no answer from {registration.endpoint()} to the registration, {ANSWER_SECONDS:g} s long")
         frames = socket.recv_multipart()
-    if len(frames) < 3 or frames[-3] != DELIMITER or not signer.verify(frames[-2], [frames[-1]]):
-        raise WireError(f"{registration.endpoint()} answered the registration with no signed message")
-    parse_handshake_reply(unpack(frames[-1]))
+    try:
+        _, content = decode_handshake(frames, signer)
+        parse_handshake_reply(content)
+    except WireError as fault:
+        raise WireError(f"{registration.endpoint()} did not acknowledge the registration: {fault}") from None

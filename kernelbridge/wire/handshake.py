@@ -1,23 +1,52 @@
-"""The two contents of the kernel startup handshake (JEP 66, messaging specification "Kernel startup handshake").
+"""The two messages of the kernel startup handshake (JEP 66, messaging specification "Kernel startup handshake").
 
 A kernel that was started with a registration file binds its own ports and reports them to the registration address;
 the answer ends the handshake. Both are signed single-frame objects, not full messages: no header, no parent, no
-metadata. Signing and sending them is the business of others.
+metadata.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from kernelbridge.wire.connection import CHANNELS, HIGHEST_PORT, Channel
-from kernelbridge.wire.errors import ContentError, short_repr
+from kernelbridge.wire.errors import ContentError, WireError, short_repr
+from kernelbridge.wire.frames import DELIMITER, Frame
+from kernelbridge.wire.packing import pack, unpack
+from kernelbridge.wire.signing import Signer
 
-__all__ = ["handshake_reply", "handshake_request", "parse_handshake_reply", "parse_handshake_request"]
+__all__ = [
+    "decode_handshake",
+    "encode_handshake",
+    "handshake_reply",
+    "handshake_request",
+    "parse_handshake_reply",
+    "parse_handshake_request",
+]
 
 # JEP 66's names for them; they do not appear on the wire.
 _REQUEST: Final = "handshake_request"
 _REPLY: Final = "handshake_reply"
+
+
+def encode_handshake(content: Mapping[str, Any], signer: Signer, identities: Sequence[bytes] = ()) -> list[Frame]:
+    """Return the frames of either message: to whom it goes, the delimiter, the signature, the content."""
+    text = pack(content)
+    return [*identities, DELIMITER, signer.sign([text]), text]
+
+
+def decode_handshake(frames: Sequence[Frame], signer: Signer) -> tuple[list[bytes], object]:
+    """Return who sent `frames`, and the content, of which nothing is known but that it is signed and JSON.
+
+    Raises `WireError` when they are no handshake message or their signature is wrong.
+    """
+    if len(frames) < 3 or frames[-3] != DELIMITER:
+        raise WireError(f"{len(frames)} frames are no handshake message")
+    *identities, _, signature, text = map(bytes, frames)
+    if not signer.verify(signature, [text]):
+        raise WireError("wrong signature")
+    return identities, unpack(text)
 
 
 def handshake_request(kernel_id: str, ports: Mapping[Channel, int]) -> dict[str, str]:

@@ -25,9 +25,7 @@ from kernelbridge.wire.connection import (
     write_registration_file,
 )
 from kernelbridge.wire.errors import ConnectionFileError, WireError
-from kernelbridge.wire.frames import DELIMITER
-from kernelbridge.wire.handshake import handshake_reply, parse_handshake_request
-from kernelbridge.wire.packing import pack, unpack
+from kernelbridge.wire.handshake import decode_handshake, encode_handshake, handshake_reply, parse_handshake_request
 from kernelbridge.wire.signing import Signer
 from tests.support.client import DEADLINE, Channel, Client, lines
 from tests.support.kernels import Cells, Serving, serving, tcp
@@ -176,12 +174,9 @@ def test_a_registration_file_makes_the_kernel_report_its_ports(
     thread = Serving(kernel)
     thread.start()
     assert socket.poll(MILLISECONDS)
-    identity, delimiter, signature, content = socket.recv_multipart()
-    assert delimiter == DELIMITER
-    assert signer.verify(signature, [content])
-    ports = parse_handshake_request(unpack(content), kernel_id="k-1")
-    answer = pack(handshake_reply())
-    socket.send_multipart([identity, DELIMITER, signer.sign([answer]), answer])
+    sender, report = decode_handshake(socket.recv_multipart(), signer)
+    ports = parse_handshake_request(report, kernel_id="k-1")
+    socket.send_multipart(encode_handshake(handshake_reply(), signer, sender))
     bound = ConnectionInfo(ip="127.0.0.1", key=info.key).with_ports(ports)
     with Client(bound) as client:
         assert client.ask("kernel_info_request")[0].content["status"] == "ok"
@@ -198,14 +193,14 @@ def test_a_registration_that_fails_is_one_line(
     thread = Serving(Kernel(Cells(), file))
     thread.start()
     assert socket.poll(MILLISECONDS)
-    identity = socket.recv_multipart()[0]
+    sender = socket.recv_multipart()[:1]
     if refusal == "refused":
-        answer = pack({"status": "error", "evalue": "no such kernel"})
-        socket.send_multipart([identity, DELIMITER, Signer(info.key).sign([answer]), answer])
+        answer = {"status": "error", "evalue": "no such kernel"}
+        socket.send_multipart(encode_handshake(answer, Signer(info.key), sender))
         expected = "no such kernel"
     else:
-        socket.send_multipart([identity, DELIMITER, b"0" * 64, pack(handshake_reply())])
-        expected = "no signed message"
+        socket.send_multipart(encode_handshake(handshake_reply(), Signer(b"another key"), sender))
+        expected = "wrong signature"
     failure = thread.end()
     assert isinstance(failure, WireError)
     assert expected in str(failure)

@@ -1,17 +1,23 @@
-"""The two contents of the kernel startup handshake (JEP 66)."""
+"""The two messages of the kernel startup handshake (JEP 66)."""
 
 from __future__ import annotations
+
+import json
 
 import pytest
 
 from kernelbridge.wire.connection import CHANNELS, Channel
-from kernelbridge.wire.errors import ContentError
+from kernelbridge.wire.errors import ContentError, WireError
+from kernelbridge.wire.frames import DELIMITER, Frame
 from kernelbridge.wire.handshake import (
+    decode_handshake,
+    encode_handshake,
     handshake_reply,
     handshake_request,
     parse_handshake_reply,
     parse_handshake_request,
 )
+from kernelbridge.wire.signing import Signer
 
 ABSENT = object()
 PORTS: dict[Channel, int] = {"shell": 1, "iopub": 2, "stdin": 3, "control": 4, "hb": 65535}
@@ -23,6 +29,34 @@ REQUEST = {
     "control_port": "4",
     "hb_port": "65535",
 }
+
+SIGNER = Signer(b"key")
+
+
+def test_what_is_encoded_is_decoded_and_carries_who_sent_it() -> None:
+    frames = encode_handshake(REQUEST, SIGNER, [b"sender"])
+    text = bytes(frames[-1])
+    assert frames == [b"sender", DELIMITER, SIGNER.sign([text]), text]
+    assert json.loads(text) == REQUEST
+    assert decode_handshake(frames, SIGNER) == ([b"sender"], REQUEST)
+    assert decode_handshake([memoryview(frame) for frame in frames[1:]], SIGNER) == ([], REQUEST)
+
+
+@pytest.mark.parametrize(
+    ("frames", "problem"),
+    [
+        ([], "0 frames are no handshake message"),
+        ([b"sender"], "1 frames are no handshake message"),
+        ([b"sender", b"", b"{}"], "3 frames are no handshake message"),
+        ([DELIMITER, b"", b"{}", b"{}"], "4 frames are no handshake message"),
+        ([DELIMITER, b"", b"{}"], "wrong signature"),
+        (encode_handshake(REQUEST, Signer(b"another key")), "wrong signature"),
+        ([DELIMITER, SIGNER.sign([b"{"]), b"{"], "not JSON"),
+    ],
+)
+def test_what_is_no_signed_message_is_refused(frames: list[Frame], problem: str) -> None:
+    with pytest.raises(WireError, match=problem):
+        decode_handshake(frames, SIGNER)
 
 
 def test_a_kernel_reports_its_ports_as_text() -> None:
