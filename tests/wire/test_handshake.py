@@ -34,12 +34,12 @@ SIGNER = Signer(b"key")
 
 
 def test_what_is_encoded_is_decoded_and_carries_who_sent_it() -> None:
-    frames = encode_handshake(REQUEST, SIGNER, [b"sender"])
+    frames = encode_handshake(REQUEST, SIGNER, [b"sender", b""])
     text = bytes(frames[-1])
-    assert frames == [b"sender", DELIMITER, SIGNER.sign([text]), text]
+    assert frames == [b"sender", b"", DELIMITER, SIGNER.sign([text]), text]
     assert json.loads(text) == REQUEST
-    assert decode_handshake(frames, SIGNER) == ([b"sender"], REQUEST)
-    assert decode_handshake([memoryview(frame) for frame in frames[1:]], SIGNER) == ([], REQUEST)
+    assert decode_handshake(frames, SIGNER) == ([b"sender", b""], REQUEST)
+    assert decode_handshake([memoryview(frame) for frame in frames[2:]], SIGNER) == ([], REQUEST)
 
 
 @pytest.mark.parametrize(
