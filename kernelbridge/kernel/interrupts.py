@@ -24,19 +24,39 @@ class Interrupts:
     """Runs the work of one thread, a piece at a time, such that each piece can be interrupted."""
 
     def __init__(self) -> None:
-        # All is owned by the thread that calls attach(); interrupt() reads the first two.
+        # All is owned by the thread that calls attach(); interrupt() reads the first three.
         self._ident: int | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._running: _Work | None = None
         self._handler = self._on_sigint
+        # The work that interrupt() meant and that has not heard of it. Written by both, each time whole.
+        self._unheard: _Work | None = None
 
     def interrupt(self) -> None:
         """Interrupt the work that runs, if some does, from any thread."""
+        self._unheard = self._running
+        if self._unheard is not None:
+            self._send(self._unheard)
+
+    def insist(self) -> bool:
+        """Interrupt the work that `interrupt` meant again if it has not heard, and return whether it had not.
+
+        A signal that comes between Python's last look for signals and a system call that waits does not end that call,
+        and Python sees it when the call returns: for a long sleep, too late.
+        """
+        meant = self._unheard
+        if meant is None or meant is not self._running:
+            self._unheard = None
+            return False
+        self._send(meant)
+        return True
+
+    def _send(self, meant: _Work) -> None:
         if self._ident is not None and self._ident == threading.main_thread().ident:
             # A signal, and not a flag, because it also ends a system call that waits.
             signal.pthread_kill(self._ident, signal.SIGINT)
         elif self._loop is not None:
-            self._loop.call_soon_threadsafe(self._interrupt_waiting)
+            self._loop.call_soon_threadsafe(self._interrupt_waiting, meant)
 
     def attach(self) -> None:
         """Belong to the calling thread and its running loop."""
@@ -97,17 +117,20 @@ class Interrupts:
             signal.signal(signal.SIGINT, self._handler)
 
     def _on_sigint(self, signum: int, frame: FrameType | None) -> None:
-        running = self._running
-        if running is None or self._loop is None:
+        running, meant = self._running, self._unheard
+        self._unheard = None
+        if running is None or self._loop is None or (meant is not None and meant is not running):
+            # Nothing runs, or not any more what was to be interrupted.
             return
         if running.on_stack:
             raise KeyboardInterrupt
         # The coroutine awaits. Its loop sleeps in a system call that goes on after this handler, so wake it.
-        self._loop.call_soon_threadsafe(self._interrupt_waiting)
+        self._loop.call_soon_threadsafe(self._interrupt_waiting, running)
 
-    def _interrupt_waiting(self) -> None:
-        if self._running is not None:
-            self._running.interrupt()
+    def _interrupt_waiting(self, meant: _Work) -> None:
+        self._unheard = None
+        if self._running is meant:
+            meant.interrupt()
 
 
 class _Work:

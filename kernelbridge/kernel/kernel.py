@@ -141,11 +141,11 @@ class Kernel:
             self._crashed,
         )
         self._control = Control(
-            "control",
             wire,
             self._binder("control"),
             self.outputs,
             answers | {"interrupt_request": self._interrupted},
+            lambda: self._execution.interrupts.insist(),
             self._crashed,
         )
         self._stdin = Stdin(wire, self._binder("stdin"), self.outputs, self._crashed)
