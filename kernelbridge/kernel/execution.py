@@ -131,6 +131,7 @@ class Execution:
         if not content.silent:
             self._show_input(content.code, request)
         answer = await self.interrupts.run(_called(self._handler.execute, content, self.count))
+        self.interrupts.restore()
         if isinstance(answer, BaseException):
             reply = _error_reply(answer, self.count)
             if not content.silent:

@@ -24,9 +24,10 @@ class Interrupts:
     """Runs the work of one thread, a piece at a time, such that each piece can be interrupted."""
 
     def __init__(self) -> None:
-        # All is owned by the thread that calls attach(); interrupt() reads the first three.
+        # All is owned by the thread that calls attach(); interrupt() reads some of it.
         self._ident: int | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._task: asyncio.Task[Any] | None = None
         self._running: _Work | None = None
         self._handler = self._on_sigint
         # The work that interrupt() meant and that has not heard of it. Written by both, each time whole.
@@ -59,8 +60,9 @@ class Interrupts:
             self._loop.call_soon_threadsafe(self._interrupt_waiting, meant)
 
     def attach(self) -> None:
-        """Belong to the calling thread and its running loop."""
+        """Belong to the calling thread, its running loop, and the task that calls, which runs all the work."""
         self._loop = asyncio.get_running_loop()
+        self._task = asyncio.current_task()
         self._ident = threading.get_ident()
 
     @contextmanager
@@ -91,7 +93,9 @@ class Interrupts:
 
     async def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """Await `coroutine`, and return what it returns or what it raises."""
-        work = self._running = _Work(coroutine)
+        if self._task is None:
+            raise RuntimeError("attach() comes first")
+        work = self._running = _Work(coroutine, self._task)
         try:
             result = await work
             # Last inside the try: an interrupt that comes before this line is caught, one that comes after is dropped.
@@ -109,9 +113,8 @@ class Interrupts:
         finally:
             self._running = None
             work.settle()
-            self._restore()
 
-    def _restore(self) -> None:
+    def restore(self) -> None:
         """Take SIGINT back where the work has set a handler of its own, which holds for the work alone."""
         if self._ident == threading.main_thread().ident and signal.getsignal(signal.SIGINT) is not self._handler:
             signal.signal(signal.SIGINT, self._handler)
@@ -136,14 +139,11 @@ class Interrupts:
 class _Work:
     """Awaits a coroutine, and throws a KeyboardInterrupt into it where it was interrupted while it waited."""
 
-    def __init__(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+    def __init__(self, coroutine: Coroutine[Any, Any, Any], task: asyncio.Task[Any]) -> None:
         self.on_stack = False
         """Whether the coroutine's own code runs right now."""
         self._coroutine = coroutine
-        task = asyncio.current_task()
-        if task is None:
-            raise RuntimeError("work is run in a task")
-        self._task: asyncio.Task[Any] = task
+        self._task = task
         self._interrupted = False
         # How many of the task's open cancellations the coroutine's own code has asked for.
         self._own = 0
