@@ -61,6 +61,7 @@ class SocketBridge(Service, Generic[T]):
         self._inbox: ChannelBridge[T | _Stop] = ChannelBridge(context, maxsize)
         # All below is owned by the thread.
         self._readers: dict[Socket, tuple[Callable[[list[Frame]], None], Callable[[], None] | None]] = {}
+        self._watched: dict[int, Callable[[], None]] = {}
         self._poller = zmq.Poller()
         self._taken: deque[T | _Stop] = deque()
         self._stopping = False
@@ -120,6 +121,11 @@ class SocketBridge(Service, Generic[T]):
         self._readers[socket] = read, after_reads
         self._poller.register(socket, zmq.POLLIN)
 
+    def watch(self, descriptor: int, readable: Callable[[], None]) -> None:
+        """Call `readable`, on the thread, whenever a file descriptor that belongs to another has something to read."""
+        self._watched[descriptor] = readable
+        self._poller.register(descriptor, zmq.POLLIN)
+
     def drain(self, socket: Socket) -> None:
         """Read what has arrived on `socket`, now and on the thread, up to a bound that no flood gets past."""
         for _ in range(_ROWS_IN_A_DRAIN):
@@ -138,6 +144,8 @@ class SocketBridge(Service, Generic[T]):
                 for socket, _ in self._poller.poll(self._patience()):
                     if socket is ear:
                         self._inbox.answer()
+                    elif isinstance(socket, int):
+                        self._watched[socket]()
                     else:
                         self._read(socket)
                 self._taken.extend(self._inbox.take())

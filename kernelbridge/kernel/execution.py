@@ -56,6 +56,7 @@ class Execution:
         parents: Parents,
         comms: Comms,
         clock: Clock,
+        interrupts: Interrupts,
         finished: Callable[[Finished], object],
     ) -> None:
         self.count = 0
@@ -76,7 +77,7 @@ class Execution:
         self._queue: LoopBridge[list[Request] | None] = LoopBridge()
         # Set by any thread, once.
         self._ending = False
-        self.interrupts = Interrupts()
+        self.interrupts = interrupts
         """How what runs is interrupted."""
 
     # For other threads

@@ -15,9 +15,11 @@ import signal
 import socket
 import threading
 from collections.abc import Coroutine, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
+
+_HEARD = b"\xff"
 
 
 class Interrupts:
@@ -30,29 +32,45 @@ class Interrupts:
         self._task: asyncio.Task[Any] | None = None
         self._running: _Work | None = None
         self._handler = self._on_sigint
-        # The work that interrupt() meant and that has not heard of it. Written by both, each time whole.
+        # The work that the signal under way is for, where that is known. Written by all, each time whole.
+        self._meant: _Work | None = None
+        # Owned by the thread that calls listen() and insist(): the work that a signal came for and has not reached.
         self._unheard: _Work | None = None
+        self.ear: socket.socket | None = None
+        """Where SIGINT is the interrupt: readable when one came, for whoever will `listen`."""
+        self._bell: socket.socket | None = None
 
     def interrupt(self) -> None:
         """Interrupt the work that runs, if some does, from any thread."""
-        self._unheard = self._running
-        if self._unheard is not None:
-            self._send(self._unheard)
+        running = self._running
+        if running is not None:
+            self._send(running)
+
+    # A signal that comes between Python's last look for signals and a system call that waits does not end that call,
+    # and Python sees it when the call returns: for a long sleep, too late. So another thread looks after each signal.
+    # The C handler writes the signal's number to the ear at once, and Python's handler writes that it has run.
+
+    def listen(self) -> bool:
+        """Read the ear, and return whether a signal came that Python's handler has not heard of."""
+        if self.ear is None:
+            return False
+        came = self.ear.recv(4096)
+        signalled, heard = came.rfind(signal.SIGINT), came.rfind(_HEARD)
+        if signalled != heard:
+            self._unheard = self._running if signalled > heard else None
+        return self._unheard is not None
 
     def insist(self) -> bool:
-        """Interrupt the work that `interrupt` meant again if it has not heard, and return whether it had not.
-
-        A signal that comes between Python's last look for signals and a system call that waits does not end that call,
-        and Python sees it when the call returns: for a long sleep, too late.
-        """
-        meant = self._unheard
+        """Send the signal again, where the work that it came for still runs. Returns whether it does."""
+        meant, self._unheard = self._unheard, None
         if meant is None or meant is not self._running:
-            self._unheard = None
             return False
+        self._unheard = meant
         self._send(meant)
         return True
 
     def _send(self, meant: _Work) -> None:
+        self._meant = meant
         if self._ident is not None and self._ident == threading.main_thread().ident:
             # A signal, and not a flag, because it also ends a system call that waits.
             signal.pthread_kill(self._ident, signal.SIGINT)
@@ -74,12 +92,9 @@ class Interrupts:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        # A signal that comes just before the loop falls asleep does not wake it, but what is written here does.
-        loop = asyncio.get_running_loop()
-        ear, bell = socket.socketpair()
+        self.ear, self._bell = ear, bell = socket.socketpair()
         ear.setblocking(False)
         bell.setblocking(False)
-        loop.add_reader(ear, lambda: ear.recv(4096))
         bell_before = signal.set_wakeup_fd(bell.fileno(), warn_on_full_buffer=False)
         before = signal.signal(signal.SIGINT, self._handler)
         try:
@@ -87,7 +102,7 @@ class Interrupts:
         finally:
             signal.signal(signal.SIGINT, before)
             signal.set_wakeup_fd(bell_before)
-            loop.remove_reader(ear)
+            self.ear = self._bell = None
             ear.close()
             bell.close()
 
@@ -120,8 +135,11 @@ class Interrupts:
             signal.signal(signal.SIGINT, self._handler)
 
     def _on_sigint(self, signum: int, frame: FrameType | None) -> None:
-        running, meant = self._running, self._unheard
-        self._unheard = None
+        if self._bell is not None:
+            with suppress(BlockingIOError):
+                self._bell.send(_HEARD)
+        running, meant = self._running, self._meant
+        self._meant = None
         if running is None or self._loop is None or (meant is not None and meant is not running):
             # Nothing runs, or not any more what was to be interrupted.
             return
@@ -131,7 +149,6 @@ class Interrupts:
         self._loop.call_soon_threadsafe(self._interrupt_waiting, running)
 
     def _interrupt_waiting(self, meant: _Work) -> None:
-        self._unheard = None
         if self._running is meant:
             meant.interrupt()
 

@@ -35,6 +35,7 @@ from kernelbridge.kernel.control import Control
 from kernelbridge.kernel.execution import Execution
 from kernelbridge.kernel.handler import Handler
 from kernelbridge.kernel.heartbeat import Heartbeat
+from kernelbridge.kernel.interrupts import Interrupts
 from kernelbridge.kernel.iopub import BACKLOG_BYTES, STREAM_SECONDS, IOPub
 from kernelbridge.kernel.outputs import Outputs
 from kernelbridge.kernel.parents import Parents
@@ -140,17 +141,20 @@ class Kernel:
             lambda: self._execution.count,
             self._crashed,
         )
+        interrupts = Interrupts()
         self._control = Control(
             wire,
             self._binder("control"),
             self.outputs,
             answers | {"interrupt_request": self._interrupted},
-            lambda: self._execution.interrupts.insist(),
+            interrupts,
             self._crashed,
         )
         self._stdin = Stdin(wire, self._binder("stdin"), self.outputs, self._crashed)
         self._heartbeat = Heartbeat(self._context, self._binder("hb"), self._crashed)
-        self._execution = Execution(handler, self.outputs, self.parents, self.comms, clock, self._shell.finished)
+        self._execution = Execution(
+            handler, self.outputs, self.parents, self.comms, clock, interrupts, self._shell.finished
+        )
         # The channels that listen, in the order in which they were started.
         self._bound: list[Channel] = []
         # Guards `_stopped`, and that a kernel is not stopped while it starts.

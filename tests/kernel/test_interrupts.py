@@ -33,20 +33,57 @@ def deaf(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return sent
 
 
-def test_unheard_it_is_sent_again_until_it_is_heard(deaf: list[int]) -> None:
+def test_a_signal_that_python_has_not_heard_of_is_sent_again_until_it_is_heard(deaf: list[int]) -> None:
+    """What C wrote to the ear, and Python's handler did not follow, as where a system call waits."""
+
     async def work(interrupts: Interrupts) -> Any:
         async def cell() -> None:
-            interrupts.interrupt()
-            assert interrupts.insist()
-            assert deaf == [signal.SIGINT] * 2
+            assert interrupts._bell is not None
+            interrupts._bell.send(bytes([signal.SIGINT]))
+            for again in (1, 2):
+                assert interrupts.listen() if again == 1 else True
+                assert interrupts.insist()
+                assert deaf == [signal.SIGINT] * again
             signal.raise_signal(signal.SIGINT)
 
         heard = await interrupts.run(cell())
-        return heard, interrupts.insist()
+        return heard, interrupts.listen(), interrupts.insist()
 
-    heard, again = run(work)
+    heard, *again = run(work)
     assert isinstance(heard, KeyboardInterrupt)
-    assert again is False
+    assert again == [False, False]
+
+
+def test_a_signal_that_was_heard_is_not_sent_again(deaf: list[int]) -> None:
+    """Also where the work goes on: it has had its interrupt."""
+
+    async def work(interrupts: Interrupts) -> Any:
+        async def stubborn() -> tuple[bool, bool]:
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+            return interrupts.listen(), interrupts.insist()
+
+        return await interrupts.run(stubborn())
+
+    assert run(work) == (False, False)
+    assert deaf == []
+
+
+def test_what_has_ended_meanwhile_is_not_insisted_on(deaf: list[int]) -> None:
+    async def work(interrupts: Interrupts) -> Any:
+        async def first() -> None:
+            assert interrupts._bell is not None
+            interrupts._bell.send(bytes([signal.SIGINT]))
+            assert interrupts.listen()
+
+        async def second() -> bool:
+            return interrupts.insist()
+
+        await interrupts.run(first())
+        return await interrupts.run(second())
+
+    assert run(work) is False
+    assert deaf == []
 
 
 def test_what_was_not_meant_is_not_interrupted(deaf: list[int]) -> None:
