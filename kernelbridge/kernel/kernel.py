@@ -234,10 +234,12 @@ class Kernel:
         with self._life:
             if self._stopped:
                 raise RuntimeError("the kernel was stopped: a kernel serves once")
-            # IOPub first: the others put there. Shell last: with it the first request may come.
-            for service in (self._iopub, self._heartbeat, self._stdin, self._control, self._shell):
+            # IOPub first: the others put there. What takes requests last: nothing stands before `starting` (K5).
+            for service in (self._iopub, self._heartbeat, self._stdin):
                 service.start()
-        self.outputs.publish("status", b'{"execution_state":"starting"}', None)
+            self.outputs.publish("status", b'{"execution_state":"starting"}', None)
+            self._control.start()
+            self._shell.start()
         if self._registration is not None:
             register(self._context, self._registration, self.connection)
 
