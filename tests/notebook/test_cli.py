@@ -209,9 +209,9 @@ class TestBadInput:
 
 @contextlib.contextmanager
 def stopped_in_its_second_cell(
-    tmp_path: Path, rest: str = "threading.Event().wait()"
+    tmp_path: Path, rest: str = "os.write(pipe, b'x')\nthreading.Event().wait()"
 ) -> Iterator[tuple[subprocess.Popen[str], Callable[[], None]]]:
-    """A run whose second cell has begun, says so through a pipe, and does `rest`, which will not end.
+    """A run whose second cell has begun and does `rest`, which says so through a pipe and will not end.
 
     With it comes what waits until the cell has written to `pipe` once more.
     """
@@ -221,7 +221,7 @@ def stopped_in_its_second_cell(
         tmp_path / "n.ipynb",
         "import os; print(os.getpid())",
         # Not with a file object: an interrupt that strikes in a file's finalizer is lost.
-        f"import threading\nprint('begun')\npipe = os.open({str(pipe)!r}, 1)\nos.write(pipe, b'x')\n{rest}",
+        f"import threading\nprint('begun')\npipe = os.open({str(pipe)!r}, 1)\n{rest}",
         "print('never')",
     )
     descriptor = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
@@ -267,8 +267,13 @@ class TestInterrupted:
 
     def test_ctrl_c_again_ends_a_kernel_that_does_not_heed_the_first(self, tmp_path: Path) -> None:
         stubborn = """
+            told = False
             while True:
                 try:
+                    if not told:
+                        # In here, so that no interrupt comes before it is caught.
+                        told = True
+                        os.write(pipe, b"x")
                     threading.Event().wait()
                 except KeyboardInterrupt:
                     os.write(pipe, b"x")
