@@ -1,0 +1,366 @@
+"""A strict client: it reads a kernel channel by channel, and everything that comes has to be expected.
+
+    with ProtocolClient("python3") as client:
+        request = client.execute("print('hi')")
+        client.iopub.expect(busy(), execute_input("print('hi')"), stdout("hi\\n"), idle(), parent=request)
+        client.shell.expect(execute_reply("ok", parent=request))
+
+No sleep, no retry, no filter: what is not expected where it comes, and what nobody has read at the end, is a failure.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Any, Final, NoReturn, Self
+
+from kernelbridge.bridges.clock import Clock, SystemClock
+from kernelbridge.bridges.socket_bridge import Context, Frame
+from kernelbridge.kernel.kernel import Kernel
+from kernelbridge.testing.channel import ProtocolChannel
+from kernelbridge.testing.matchers import Matcher
+from kernelbridge.testing.report import Comparison, Event, ProtocolFailure, TimeLine, full_report
+from kernelbridge.testing.sockets import READ_CHANNELS, Sockets
+from kernelbridge.testing.targets import Running, Target, running
+from kernelbridge.wire.connection import Channel
+from kernelbridge.wire.errors import WireError
+from kernelbridge.wire.frames import decode, encode
+from kernelbridge.wire.messages import Buffer, Message, Session
+from kernelbridge.wire.signing import Signer
+
+__all__ = ["DEADLINE", "ProtocolClient"]
+
+DEADLINE: Final = 60.0
+"""How long a wait may take, in seconds. Only what would never come meets it."""
+
+_PROBE_SECONDS: Final = 1.0
+"""How long the idle of a probe may take behind its reply, until another probe is sent: a subscription takes effect at
+an unknown time, and not every kernel says so."""
+
+_PROBES: Final = 3
+"""In how many answered requests a kernel that welcomes subscriptions has done so for sure: its IOPub thread may be in
+the middle of a round when the subscription comes, and publish the rest of it before it looks."""
+
+_CHANNEL_OF: Final[dict[str, Channel]] = {
+    "shutdown_request": "control",
+    "interrupt_request": "control",
+    "debug_request": "control",
+    "create_subshell_request": "control",
+    "delete_subshell_request": "control",
+    "list_subshell_request": "control",
+    "input_reply": "stdin",
+}
+
+
+class ProtocolClient:
+    """A client of one kernel, over real sockets, for the time of a `with` block. Used by one thread.
+
+    Takes the kernel as a `Target` and, where a Kernel serves over inproc, its ZMQ `context`; the `deadline` of every
+    wait in seconds; and the `clock`. When the block begins, the subscription is in effect, and what came before is
+    forgotten; without `settle` nothing is, and `starting` or `iopub_welcome` may be expected.
+
+    At the end of the block the kernel is asked for a sign that it has said all (a kernel_info_request on each
+    channel that was used; one that was sent a shutdown_request has to go away instead), and everything that came has to
+    have been read. Raises `ProtocolFailure`, an AssertionError, whose text is the report.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        *,
+        context: Context | None = None,
+        deadline: float = DEADLINE,
+        settle: bool = True,
+        clock: Clock | None = None,
+    ) -> None:
+        self.deadline = deadline
+        """May be changed at any time."""
+        self.time_line = TimeLine()
+        self.iopub, self.shell, self.control, self.stdin = self._channels = [
+            ProtocolChannel(name, self) for name in READ_CHANNELS
+        ]
+        self._target = target
+        self._context = context
+        self._settle_first = settle
+        self._clock = clock or SystemClock()
+        self._began = self._clock.monotonic()
+        self.session = Session(self._clock.now)
+        self._used: set[Channel] = {"shell"}
+        self._end_expected = False
+        # The kit's own requests, which the time line does not show, and what came in answer to them.
+        self._probes: set[str] = set()
+        self._answers: list[tuple[Channel, Message]] = []
+        self._stack = ExitStack()
+        self._running: Running
+        self._sockets: Sockets
+        self._signer: Signer
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            self._running = stack.enter_context(running(self._target, self._context, lambda: self.deadline))
+            info = self._running.connection
+            self._signer = Signer(info.key, info.signature_scheme)
+            identity = self.session.session_id.encode()
+            self._sockets = Sockets(info, self._running.context, identity, self._running.ended)
+            stack.callback(self._sockets.close)
+            if self._running.start is not None:
+                self._running.start()
+            if self._settle_first:
+                self._settle()
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if error is not None:
+            self._stack.__exit__(kind, error, at)
+            return
+        with self._stack:
+            self._finish()
+
+    @property
+    def kernel(self) -> Kernel | None:
+        """The kernel, where it is in this process."""
+        return self._running.kernel
+
+    # What a frontend sends
+
+    def execute(
+        self,
+        code: str,
+        *,
+        silent: bool = False,
+        store_history: bool = True,
+        user_expressions: Mapping[str, str] | None = None,
+        allow_stdin: bool = True,
+        stop_on_error: bool = True,
+    ) -> Message:
+        """Ask for an execution, and return the request."""
+        content = {
+            "code": code,
+            "silent": silent,
+            "store_history": store_history,
+            "user_expressions": dict(user_expressions or {}),
+            "allow_stdin": allow_stdin,
+            "stop_on_error": stop_on_error,
+        }
+        return self.send("execute_request", content)
+
+    def send(
+        self,
+        msg_type: str,
+        content: Mapping[str, Any] | None = None,
+        *,
+        channel: Channel | None = None,
+        parent: Message | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        buffers: Sequence[Buffer] = (),
+        **fields: Any,
+    ) -> Message:
+        """Send any message, and return it. `fields` are added to its content.
+
+        Without a `channel`, it goes where the specification has it: interrupts, shutdowns, debugging and subshells to
+        Control, answers to Stdin, the rest to Shell.
+        """
+        message = Message(
+            self.session.header(msg_type),
+            {**(content or {}), **fields},
+            None if parent is None else parent.header,
+            dict(metadata or {}),
+            list(buffers),
+        )
+        where: Channel = channel or _CHANNEL_OF.get(msg_type, "shell")
+        self._used.add(where)
+        self._end_expected |= msg_type == "shutdown_request"
+        self.time_line.sent(Event("->", where, self._seconds(), message))
+        self._send(where, encode(message, self._signer))
+        return message
+
+    def send_frames(self, channel: Channel, frames: Sequence[Frame]) -> None:
+        """Send frames as they are, for what is no message. The time line does not show them."""
+        self._used.add(channel)
+        self._send(channel, list(frames))
+
+    def answer(self, value: str, prompt: Message | None = None) -> Message:
+        """Answer the `prompt`, by default the input_request that was read last, and return the answer."""
+        if prompt is None:
+            asked = [
+                event.message
+                for event in self.time_line.events
+                if event.direction == "<-" and event.read and event.message.msg_type == "input_request"
+            ]
+            if not asked:
+                raise ValueError("no input_request has been read: expect one on stdin first")
+            prompt = asked[-1]
+        return self.send("input_reply", {"value": value}, parent=prompt)
+
+    def subscribe(self, topic: str) -> None:
+        """Subscribe to one more topic on IOPub. A kernel that knows JEP 65 welcomes it."""
+        self._sockets.subscribe(topic.encode())
+
+    def expect_end(self) -> None:
+        """Wait until the kernel has gone. What it sent before can be read then."""
+        self._end_expected = True
+        end = time.monotonic() + self.deadline
+        kernel = self._running.kernel
+        if kernel is not None:
+            if not kernel.wait(self.deadline):
+                self.fail("the kernel does not end", self._late())
+            self._read(0)
+            return
+        while not all(self._sockets.gone(channel) for channel in READ_CHANNELS):
+            left = end - time.monotonic()
+            if left <= 0:
+                self.fail("the kernel does not end", self._late())
+            self._read(left)
+
+    # What comes
+
+    def wait(self, channel: ProtocolChannel, fail: Callable[[str], NoReturn]) -> None:
+        """Return when `channel` has something unread; call `fail` with the reason when it will not."""
+        end = time.monotonic() + self.deadline
+        self._read(0)
+        while not channel.unread:
+            if self._sockets.gone(channel.name):
+                fail(self._gone())
+            left = end - time.monotonic()
+            if left <= 0:
+                fail(self._late())
+            self._read(left)
+
+    def fail(
+        self,
+        headline: str,
+        why: str,
+        channel: ProtocolChannel | None = None,
+        expected: Sequence[Matcher] = (),
+        seen: Sequence[Message] = (),
+    ) -> NoReturn:
+        """Raise `ProtocolFailure` with a report of what was expected, what was seen and what else has come."""
+        # Whatever lies ready belongs in the report; one failure is told at a time.
+        self._receive(0)
+        comparison = None
+        if channel is not None:
+            comparison = Comparison(channel.name, expected, [*seen, *channel.views()])
+        raise ProtocolFailure(headline, full_report(headline, why, comparison, self.time_line))
+
+    def _read(self, seconds: float) -> None:
+        problem = self._receive(seconds)
+        if problem:
+            self.fail("what came is no message", problem)
+
+    def _receive(self, seconds: float) -> str:
+        """Wait at most so long for something, take all that has come, and return what was wrong with any of it."""
+        problem = ""
+        for name, frames in self._sockets.read(seconds):
+            try:
+                message = decode(frames, self._signer)
+            except WireError as error:
+                problem = problem or f"{name}: {error}"
+                continue
+            if message.parent_id in self._probes:
+                self._answers.append((name, message))
+                continue
+            event = Event("<-", name, self._seconds(), message)
+            self.time_line.events.append(event)
+            self._channels[READ_CHANNELS.index(name)].unread.append(event)
+        return problem
+
+    def _seconds(self) -> float:
+        return self._clock.monotonic() - self._began
+
+    def _late(self) -> str:
+        return f"nothing came within {self.deadline:g} s"
+
+    def _gone(self) -> str:
+        fate = self._running.fate()
+        return f"the kernel has gone: {fate}" if fate else "the kernel has gone"
+
+    def _send(self, channel: Channel, frames: list[Frame]) -> None:
+        if not self._sockets.send(channel, frames):
+            self.fail(f"nothing can be sent on {channel}", self._gone())
+
+    # The kit's own requests
+
+    def _probe(self, channel: Channel) -> str:
+        message = Message(self.session.header("kernel_info_request"), {})
+        self._probes.add(message.msg_id)
+        self._send(channel, encode(message, self._signer))
+        return message.msg_id
+
+    def _has_reply(self, probe: str) -> bool:
+        return any(name != "iopub" and message.parent_id == probe for name, message in self._answers)
+
+    def _has_idle(self, probe: str) -> bool:
+        return any(
+            message.parent_id == probe and message.content.get("execution_state") == "idle"
+            for name, message in self._answers
+            if name == "iopub"
+        )
+
+    def _settle(self) -> None:
+        """Return when the subscription is in effect, and all that was published before has come and been forgotten."""
+        end = time.monotonic() + self.deadline
+        if self._running.begun is not None and not self._running.begun(self.deadline):
+            self.fail("the kernel does not start", self._late())
+        headline = "the kernel does not answer a kernel_info_request on Shell"
+        whole = 0
+        while whole < _PROBES and not (whole and self._welcomed()):
+            probe = self._probe("shell")
+            while not self._has_reply(probe):
+                self._wait_for_probe("shell", end, headline)
+            headline = "the kernel publishes no idle for a kernel_info_request"
+            idle_until = min(end, time.monotonic() + _PROBE_SECONDS)
+            while not self._has_idle(probe) and (left := idle_until - time.monotonic()) > 0:
+                self._read(left)
+            if self._has_idle(probe):
+                whole += 1
+            elif time.monotonic() >= end:
+                self.fail(headline, self._late())
+        for channel in self._channels:
+            channel.unread.clear()
+        self.time_line.events.clear()
+        self._answers.clear()
+
+    def _welcomed(self) -> bool:
+        return any(event.message.msg_type == "iopub_welcome" for event in self.iopub.unread)
+
+    def _wait_for_probe(self, channel: Channel, end: float, headline: str) -> None:
+        if self._sockets.gone(channel):
+            self.fail(headline, self._gone())
+        left = end - time.monotonic()
+        if left <= 0:
+            self.fail(headline, self._late())
+        self._read(left)
+
+    # The end
+
+    def _finish(self) -> None:
+        """Hold that everything was read, once all that the kernel has to say has come."""
+        self._read(0)
+        if not self._unread():
+            if self._end_expected:
+                self.expect_end()
+            else:
+                self._come_to_rest()
+        if unread := self._unread():
+            counts = ", ".join(f"{len(channel.unread)} on {channel.name}" for channel in unread)
+            number = sum(len(channel.unread) for channel in unread)
+            headline = f"{number} message{'s were' if number > 1 else ' was'} not read: {counts}"
+            self.fail(headline, "everything that comes has to be expected", unread[0])
+
+    def _unread(self) -> list[ProtocolChannel]:
+        return [channel for channel in self._channels if channel.unread]
+
+    def _come_to_rest(self) -> None:
+        """Return when the kernel has answered what was sent behind everything, or something unread comes before."""
+        end = time.monotonic() + self.deadline
+        asked: list[Channel] = ["shell", "control"] if "control" in self._used else ["shell"]
+        probes = {channel: self._probe(channel) for channel in asked}
+        headline = "the kernel does not answer at the end: what it was asked before may still run"
+        while not self._unread():
+            missing = [channel for channel, probe in probes.items() if not self._has_reply(probe)]
+            if not missing and self._has_idle(probes["shell"]):
+                return
+            self._wait_for_probe(missing[0] if missing else "iopub", end, headline)

@@ -1,0 +1,90 @@
+"""The sockets of a protocol client: one for each channel, read together, so that what comes has one order."""
+
+from __future__ import annotations
+
+import zmq
+
+from kernelbridge.bridges.socket_bridge import Context, Frame, Socket
+from kernelbridge.wire.connection import Channel, ConnectionInfo, random_curve_keys
+
+__all__ = ["READ_CHANNELS", "Sockets"]
+
+READ_CHANNELS: tuple[Channel, ...] = ("iopub", "shell", "control", "stdin")
+"""The channels on which messages come. What lies ready on several at once is read in this order."""
+
+
+class Sockets:
+    """Connects to the kernel at `info`. `ended` is a socket on which something comes when the kernel has ended.
+
+    Used by one thread. Whether a kernel in another process has gone is seen by its closing of the connection, which
+    comes behind all that it has sent.
+    """
+
+    def __init__(self, info: ConnectionInfo, context: Context, identity: bytes, ended: Socket | None) -> None:
+        self._ended = ended
+        self._gone: set[Channel] = set()
+        self._sockets: dict[Channel, Socket] = {}
+        self._monitors: dict[Channel, Socket] = {}
+        self._poller = zmq.Poller()
+        for channel in READ_CHANNELS:
+            socket = self._sockets[channel] = context.socket(zmq.SUB if channel == "iopub" else zmq.DEALER)
+            socket.linger = 0
+            # A strict client loses nothing, however long a test takes to read.
+            socket.rcvhwm = socket.sndhwm = 0
+            socket.setsockopt(zmq.IDENTITY, identity)
+            if ":" in info.ip:
+                socket.ipv6 = True
+            if info.curve_publickey is not None:
+                socket.curve_serverkey = info.curve_publickey
+                socket.curve_publickey, socket.curve_secretkey = random_curve_keys()
+            if channel == "iopub":
+                socket.subscribe(b"")
+            self._monitors[channel] = socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+            socket.connect(info.endpoint(channel))
+            self._poller.register(socket, zmq.POLLIN)
+            self._poller.register(self._monitors[channel], zmq.POLLIN)
+        if ended is not None:
+            self._poller.register(ended, zmq.POLLIN)
+
+    def send(self, channel: Channel, frames: list[Frame]) -> bool:
+        """Send, and return whether there is anybody to send to: a kernel in this process may have gone."""
+        try:
+            self._sockets[channel].send_multipart(frames, zmq.NOBLOCK)
+        except zmq.Again:
+            return False
+        return True
+
+    def subscribe(self, topic: bytes) -> None:
+        self._sockets["iopub"].subscribe(topic)
+
+    def gone(self, channel: Channel) -> bool:
+        """Return whether the kernel has gone, and nothing more can come on this channel once it has been read."""
+        return channel in self._gone
+
+    def read(self, seconds: float) -> list[tuple[Channel, list[Frame]]]:
+        """Wait at most so long until something comes or the kernel goes, and return what has come."""
+        ready = {socket for socket, _ in self._poller.poll(max(0, round(seconds * 1000)))}
+        # Before the reading, so that what the kernel sent before it went is read with it.
+        if self._ended in ready:
+            self._poller.unregister(self._ended)
+            self._gone.update(READ_CHANNELS)
+        for channel, monitor in self._monitors.items():
+            if monitor in ready:
+                monitor.recv_multipart()
+                self._gone.add(channel)
+        return [(channel, frames) for channel in READ_CHANNELS for frames in self._drain(self._sockets[channel])]
+
+    @staticmethod
+    def _drain(socket: Socket) -> list[list[Frame]]:
+        found: list[list[Frame]] = []
+        try:
+            while True:
+                found.append(list(socket.recv_multipart(zmq.NOBLOCK)))
+        except zmq.Again:
+            return found
+
+    def close(self) -> None:
+        for channel, socket in self._sockets.items():
+            socket.disable_monitor()
+            self._monitors[channel].close(0)
+            socket.close(0)
