@@ -3,7 +3,8 @@
 What a matcher does not name is left open: ``result({"text/plain": "3"})`` matches whatever the number of the execution.
 Every value may be a placeholder (`ANY`, `regex`) or a `capture`. The keyword arguments that all of them take:
 
-parent      the request that the message answers or comes from; None for a message that must have no parent
+parent      the request that the message answers or comes from, its id, or a placeholder for that; None for a message
+            that must have no parent
 metadata    what the metadata must hold
 buffers     all of the binary buffers
 """
@@ -81,23 +82,25 @@ class Matcher:
             return f"its type is {message.msg_type}, not {self.msg_type}"
         if found := difference(self.content, message.content, captured, "content"):
             return found
-        if found := _parent_difference(self.parent, message):
+        if found := _parent_difference(self.parent, message, captured):
             return found
         if found := difference(self.metadata, message.metadata, captured, "metadata"):
             return found
         return difference(self.buffers, [bytes(buffer) for buffer in message.buffers], captured, "buffers")
 
 
-def _parent_difference(parent: Any, message: Message) -> str:
+def _parent_difference(parent: Any, message: Message, captured: Captured) -> str:
     if parent is None:
         return "" if message.parent is None else f"its parent is {message.parent_id}, and it should have none"
     if isinstance(parent, Message):
         if message.parent is None:
             return f"it has no parent, and should have {parent.msg_id}"
         return "" if message.parent_id == parent.msg_id else f"its parent is {message.parent_id}, not {parent.msg_id}"
-    if parent is not UNSET and message.parent is None:
-        return "it has no parent"
-    return ""
+    if parent is UNSET:
+        return ""
+    return (
+        "it has no parent" if message.parent is None else difference(parent, message.parent_id, captured, "its parent")
+    )
 
 
 def _given(**fields: Any) -> dict[str, Any]:

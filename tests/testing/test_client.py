@@ -149,6 +149,15 @@ def test_the_beginning_and_the_end_of_a_kernel_can_be_expected() -> None:
         client.expect_end()
 
 
+def test_a_parent_may_be_captured() -> None:
+    parent = capture("parent")
+    with ProtocolClient(cells()) as client:
+        request = client.send("kernel_info_request")
+        client.iopub.expect(busy(), idle(), parent=parent)
+        client.shell.expect(reply("kernel_info", parent=ANY))
+    assert parent.value == request.msg_id
+
+
 def test_another_subscription_is_welcomed() -> None:
     """JEP 65."""
     with ProtocolClient(cells()) as client:

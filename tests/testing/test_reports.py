@@ -10,6 +10,7 @@ import pytest
 
 from kernelbridge.kernel.kernel import Kernel
 from kernelbridge.testing import (
+    ANY,
     ProtocolClient,
     ProtocolFailure,
     busy,
@@ -121,6 +122,14 @@ def test_a_wrong_parent_is_told_by_its_short_name() -> None:
 
 def test_a_parent_where_none_should_be() -> None:
     assert report(fail_on_iopub(busy(parent=None)))[1] == "  its parent is r1, and it should have none"
+
+
+def test_no_parent_where_one_should_be() -> None:
+    with fails() as failure, ProtocolClient(cells()) as client:
+        client.subscribe("topic")
+        client.iopub.expect(message("iopub_welcome", parent=ANY))
+    assert report(failure)[1] == "  it has no parent"
+    assert row(failure, ">")[1] == "-    iopub_welcome subscription='topic'"
 
 
 def test_wrong_metadata() -> None:
