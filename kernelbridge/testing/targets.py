@@ -93,7 +93,7 @@ def _launched(name: str, context: Context, deadline: Callable[[], float]) -> Ite
 
 
 class _Announced(Kernel):
-    """A kernel that says when it has begun to run requests. Its Shell answers before, even before `starting`."""
+    """A kernel that says when its handler has started. Its Shell answers before."""
 
     def __init__(self, handler: Handler, connection: ConnectionInfo, context: Context) -> None:
         super().__init__(handler, connection, context=context)
