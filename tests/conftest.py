@@ -9,9 +9,12 @@ import pytest
 
 from tests.support.leftovers import child_processes, threads
 
-# A shell starts what it runs in the background with SIGINT ignored, and so would all that the tests start.
+# A shell starts what it runs in the background with SIGINT ignored, and nohup with SIGHUP: so would be all that the
+# tests start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)
