@@ -14,17 +14,32 @@ from kernelbridge.testing.report import Event, is_text, same_stream
 from kernelbridge.wire.connection import Channel
 from kernelbridge.wire.messages import Message
 
-__all__ = ["Owner", "ProtocolChannel"]
+__all__ = ["Owner", "ProtocolChannel", "RequestChannel", "Unread"]
+
+
+class Unread(Protocol):
+    """What has come and was not read: on a channel, or of it in answer to one request."""
+
+    @property
+    def name(self) -> Channel:
+        """The channel."""
+
+    @property
+    def unread(self) -> Sequence[Event]:
+        """In the order in which it came."""
+
+    def take(self) -> Event:
+        """Read the first."""
 
 
 class Owner(Protocol):
     """What a channel needs of its client."""
 
-    def wait(self, channel: ProtocolChannel, fail: Callable[[str], NoReturn]) -> None:
+    def wait(self, channel: Unread, fail: Callable[[str], NoReturn]) -> None:
         """Return when the channel has something unread; call `fail` with the reason when it will not."""
 
     def fail(
-        self, headline: str, why: str, channel: ProtocolChannel, expected: Sequence[Matcher], seen: Sequence[Message]
+        self, headline: str, why: str, channel: Unread, expected: Sequence[Matcher], seen: Sequence[Message]
     ) -> NoReturn:
         """Raise `ProtocolFailure`. `seen` is what was read; what the channel has unread is seen as well."""
 
@@ -47,15 +62,46 @@ class ProtocolChannel:
         expected = [matcher.with_parent(parent) for matcher in matchers]
         return _Reading(self._client, self, expected).run()
 
-    def views(self) -> list[Message]:
-        """Return what has come and was not read, without reading it."""
-        return [event.view() for event in self.unread]
+    def of(self, request: Message) -> RequestChannel:
+        """Return what comes on this channel with this parent, to be read by itself.
+
+        For requests that are handled at the same time (on Shell and on Control, or in subshells), between whose
+        messages there is no order. What comes with other parents stays to be read.
+        """
+        return RequestChannel(self, self._client, request)
+
+    def take(self) -> Event:
+        return self.unread.popleft()
+
+
+class RequestChannel:
+    """What comes on one channel with one parent. Made by `ProtocolChannel.of`."""
+
+    def __init__(self, channel: ProtocolChannel, client: Owner, request: Message) -> None:
+        self.name = channel.name
+        self._channel = channel
+        self._client = client
+        self._request = request
+
+    @property
+    def unread(self) -> list[Event]:
+        return [event for event in self._channel.unread if event.message.parent_id == self._request.msg_id]
+
+    def expect(self, *matchers: Matcher) -> list[Message]:
+        """Read as `ProtocolChannel.expect` does, with the request as the parent of all."""
+        expected = [matcher.with_parent(self._request) for matcher in matchers]
+        return _Reading(self._client, self, expected).run()
+
+    def take(self) -> Event:
+        first = self.unread[0]
+        self._channel.unread.remove(first)
+        return first
 
 
 class _Reading:
     """One call of `expect`."""
 
-    def __init__(self, client: Owner, channel: ProtocolChannel, expected: Sequence[Matcher]) -> None:
+    def __init__(self, client: Owner, channel: Unread, expected: Sequence[Matcher]) -> None:
         self._client = client
         self._channel = channel
         self._expected = expected
@@ -82,7 +128,7 @@ class _Reading:
         return self._channel.unread[0].view()
 
     def _take(self) -> None:
-        event = self._channel.unread.popleft()
+        event = self._channel.take()
         self._seen.append(event.view())
         event.read = True
 

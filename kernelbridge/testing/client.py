@@ -19,7 +19,7 @@ from typing import Any, Final, NoReturn, Self
 from kernelbridge.bridges.clock import Clock, SystemClock
 from kernelbridge.bridges.socket_bridge import Context, Frame
 from kernelbridge.kernel.kernel import Kernel
-from kernelbridge.testing.channel import ProtocolChannel
+from kernelbridge.testing.channel import ProtocolChannel, Unread
 from kernelbridge.testing.matchers import Matcher
 from kernelbridge.testing.report import Comparison, Event, ProtocolFailure, TimeLine, full_report
 from kernelbridge.testing.sockets import READ_CHANNELS, Sockets
@@ -217,7 +217,7 @@ class ProtocolClient:
 
     # What comes
 
-    def wait(self, channel: ProtocolChannel, fail: Callable[[str], NoReturn]) -> None:
+    def wait(self, channel: Unread, fail: Callable[[str], NoReturn]) -> None:
         """Return when `channel` has something unread; call `fail` with the reason when it will not."""
         end = time.monotonic() + self.deadline
         self._read(0)
@@ -233,7 +233,7 @@ class ProtocolClient:
         self,
         headline: str,
         why: str,
-        channel: ProtocolChannel | None = None,
+        channel: Unread | None = None,
         expected: Sequence[Matcher] = (),
         seen: Sequence[Message] = (),
     ) -> NoReturn:
@@ -242,7 +242,8 @@ class ProtocolClient:
         self._receive(0)
         comparison = None
         if channel is not None:
-            comparison = Comparison(channel.name, expected, [*seen, *channel.views()])
+            left = [event.view() for event in channel.unread]
+            comparison = Comparison(channel.name, expected, [*seen, *left])
         raise ProtocolFailure(headline, full_report(headline, why, comparison, self.time_line))
 
     def _read(self, seconds: float) -> None:

@@ -158,6 +158,19 @@ def test_a_parent_may_be_captured() -> None:
     assert parent.value == request.msg_id
 
 
+def test_requests_that_are_handled_at_the_same_time_are_read_each_by_itself() -> None:
+    with ProtocolClient(cells()) as client:
+        asking = client.execute("ask")
+        client.stdin.expect(input_request())
+        # The cell goes on while Control answers.
+        client.answer("Ada")
+        info = client.send("kernel_info_request", channel="control")
+        client.control.expect(reply("kernel_info"))
+        client.iopub.of(info).expect(busy(), idle())
+        client.iopub.of(asking).expect(busy(), execute_input(), stdout("A"), stdout("da"), idle())
+        client.shell.of(asking).expect(execute_reply())
+
+
 def test_another_subscription_is_welcomed() -> None:
     """JEP 65."""
     with ProtocolClient(cells()) as client:

@@ -120,6 +120,16 @@ def test_a_wrong_parent_is_told_by_its_short_name() -> None:
     assert second.parent is None
 
 
+def test_what_is_read_of_one_request_is_compared_with_that_alone() -> None:
+    with fails() as failure, ProtocolClient(cells()) as client:
+        first, second = client.execute("quiet"), client.execute("quiet")
+        client.iopub.of(second).expect(busy(), execute_input(), idle())
+        client.iopub.of(first).expect(busy(), idle())
+    assert row(failure, "=") == ["r1   busy", "r1   busy"]
+    assert row(failure, ">") == ["r1   idle", "r1   execute_input 'quiet'"]
+    assert not [line for line in report(failure) if " | r2" in line]
+
+
 def test_a_parent_where_none_should_be() -> None:
     assert report(fail_on_iopub(busy(parent=None)))[1] == "  its parent is r1, and it should have none"
 
