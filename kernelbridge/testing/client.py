@@ -10,6 +10,7 @@ No sleep, no retry, no filter: what is not expected where it comes, and what nob
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -20,7 +21,7 @@ from kernelbridge.bridges.clock import Clock, SystemClock
 from kernelbridge.bridges.socket_bridge import Context, Frame
 from kernelbridge.kernel.kernel import Kernel
 from kernelbridge.testing.channel import ProtocolChannel, Unread
-from kernelbridge.testing.matchers import Matcher
+from kernelbridge.testing.matchers import Matcher, iopub_welcome
 from kernelbridge.testing.report import Comparison, Event, ProtocolFailure, TimeLine, full_report
 from kernelbridge.testing.sockets import READ_CHANNELS, Sockets
 from kernelbridge.testing.targets import Running, Target, running
@@ -43,6 +44,9 @@ _PROBES: Final = 3
 """In how many answered requests a kernel that welcomes subscriptions has done so for sure: its IOPub thread may be in
 the middle of a round when the subscription comes, and publish the rest of it before it looks."""
 
+_PROBE: Final = "kernelbridge-probe-"
+"""How the ids of the kit's own requests begin, by which other clients of the same kernel know them."""
+
 _CHANNEL_OF: Final[dict[str, Channel]] = {
     "shutdown_request": "control",
     "interrupt_request": "control",
@@ -61,6 +65,15 @@ class ProtocolClient:
     wait in seconds; and the `clock`. When the block begins, the subscription is in effect, and what came before is
     forgotten; without `settle` nothing is, and `starting` or `iopub_welcome` may be expected.
 
+    `topics` are what it subscribes to on IOPub, by default all. `identity` is its name on the other channels (a random
+    one), and `receive_limit` how many messages may wait in its own IOPub socket (0: any number), for a client that is
+    to be slow.
+
+    A kernel has as many clients as there are blocks, and each sees what the requests of all cause, and their welcomes;
+    only the kit's own requests nobody sees. Where a kernel numbers what it publishes (contract K9), a number that is
+    missing, comes twice or too early is a failure, from the first message that the client sees on; unless it has
+    subscribed to some topics only, which leaves gaps.
+
     At the end of the block the kernel is asked for a sign that it has said all (a kernel_info_request on each
     channel that was used; one that was sent a shutdown_request has to go away instead), and everything that came has to
     have been read. Raises `ProtocolFailure`, an AssertionError, whose text is the report.
@@ -73,6 +86,9 @@ class ProtocolClient:
         context: Context | None = None,
         deadline: float = DEADLINE,
         settle: bool = True,
+        topics: Sequence[str] = ("",),
+        identity: bytes | None = None,
+        receive_limit: int = 0,
         clock: Clock | None = None,
     ) -> None:
         self.deadline = deadline
@@ -89,8 +105,15 @@ class ProtocolClient:
         self.session = Session(self._clock.now)
         self._used: set[Channel] = {"shell"}
         self._end_expected = False
-        # The kit's own requests, which the time line does not show, and what came in answer to them.
-        self._probes: set[str] = set()
+        self._topics = topics
+        # Of some topics only, no idle may come: all is subscribed to for a moment, to learn what is in effect.
+        self._subscriptions = topics if "" in topics else [*topics, ""]
+        self._identity = identity or self.session.session_id.encode()
+        self._receive_limit = receive_limit
+        # The number of the last message on IOPub, as far as they have numbers.
+        self._number: int | None = None
+        # Makes the kit's own requests, which no time line shows, and what came in answer to them.
+        self._prober = Session(self._clock.now, f"{_PROBE}{os.urandom(16).hex()}")
         self._answers: list[tuple[Channel, Message]] = []
         self._stack = ExitStack()
         self._running: Running
@@ -102,9 +125,12 @@ class ProtocolClient:
             self._running = stack.enter_context(running(self._target, self._context, lambda: self.deadline))
             info = self._running.connection
             self._signer = Signer(info.key, info.signature_scheme)
-            identity = self.session.session_id.encode()
-            self._sockets = Sockets(info, self._running.context, identity, self._running.ended)
+            self._sockets = Sockets(
+                info, self._running.context, self._identity, self._running.ended, self._receive_limit
+            )
             stack.callback(self._sockets.close)
+            for topic in self._subscriptions if self._settle_first else self._topics:
+                self._sockets.subscribe(topic.encode())
             if self._running.start is not None:
                 self._running.start()
             if self._settle_first:
@@ -248,25 +274,37 @@ class ProtocolClient:
 
     def _read(self, seconds: float) -> None:
         problem = self._receive(seconds)
-        if problem:
-            self.fail("what came is no message", problem)
+        if problem is not None:
+            self.fail(*problem)
 
-    def _receive(self, seconds: float) -> str:
-        """Wait at most so long for something, take all that has come, and return what was wrong with any of it."""
-        problem = ""
+    def _receive(self, seconds: float) -> tuple[str, str] | None:
+        """Wait at most so long for something, take all that has come, and return what was wrong first, if anything."""
+        problem: tuple[str, str] | None = None
         for name, frames in self._sockets.read(seconds):
             try:
                 message = decode(frames, self._signer)
             except WireError as error:
-                problem = problem or f"{name}: {error}"
+                problem = problem or ("what came is no message", f"{name}: {error}")
                 continue
-            if message.parent_id in self._probes:
-                self._answers.append((name, message))
+            if name == "iopub" and (fault := self._number_fault(message)):
+                problem = problem or ("iopub: the messages are not numbered one by one", fault)
+            if (message.parent_id or "").startswith(_PROBE):
+                # Those of other clients are nothing to this one.
+                if (message.parent_id or "").startswith(self._prober.session_id):
+                    self._answers.append((name, message))
                 continue
             event = Event("<-", name, self._seconds(), message)
             self.time_line.events.append(event)
             self._channels[READ_CHANNELS.index(name)].unread.append(event)
         return problem
+
+    def _number_fault(self, message: Message) -> str:
+        """Return how the number of a message on IOPub does not follow the last one (contract K9)."""
+        last, self._number = self._number, message.seq
+        if last is None or self._number == last + 1 or "" not in self._topics:
+            return ""
+        number = "a message without a number" if self._number is None else f"number {self._number}"
+        return f"{number} came behind number {last}"
 
     def _seconds(self) -> float:
         return self._clock.monotonic() - self._began
@@ -285,8 +323,7 @@ class ProtocolClient:
     # The kit's own requests
 
     def _probe(self, channel: Channel) -> str:
-        message = Message(self.session.header("kernel_info_request"), {})
-        self._probes.add(message.msg_id)
+        message = Message(self._prober.header("kernel_info_request"), {})
         self._send(channel, encode(message, self._signer))
         return message.msg_id
 
@@ -319,13 +356,17 @@ class ProtocolClient:
                 whole += 1
             elif time.monotonic() >= end:
                 self.fail(headline, self._late())
+        if "" not in self._topics:
+            self._sockets.unsubscribe(b"")
         for channel in self._channels:
             channel.unread.clear()
         self.time_line.events.clear()
         self._answers.clear()
 
     def _welcomed(self) -> bool:
-        return any(event.message.msg_type == "iopub_welcome" for event in self.iopub.unread)
+        """Whether the last subscription was welcomed, and so all were."""
+        welcome = iopub_welcome(self._subscriptions[-1])
+        return any(not welcome.difference(event.message, {}) for event in self.iopub.unread)
 
     def _wait_for_probe(self, channel: Channel, end: float, headline: str) -> None:
         if self._sockets.gone(channel):
@@ -362,6 +403,6 @@ class ProtocolClient:
         headline = "the kernel does not answer at the end: what it was asked before may still run"
         while not self._unread():
             missing = [channel for channel, probe in probes.items() if not self._has_reply(probe)]
-            if not missing and self._has_idle(probes["shell"]):
+            if not missing and ("" not in self._topics or self._has_idle(probes["shell"])):
                 return
             self._wait_for_probe(missing[0] if missing else "iopub", end, headline)

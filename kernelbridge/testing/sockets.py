@@ -14,13 +14,21 @@ READ_CHANNELS: tuple[Channel, ...] = ("iopub", "shell", "control", "stdin")
 
 
 class Sockets:
-    """Connects to the kernel at `info`. `ended` is a socket on which something comes when the kernel has ended.
+    """Connects to the kernel at `info`. `ended` is a socket on which something comes when the kernel has ended, and
+    `receive_limit` how many messages may wait on IOPub (0: any number).
 
     Used by one thread. Whether a kernel in another process has gone is seen by its closing of the connection, which
     comes behind all that it has sent.
     """
 
-    def __init__(self, info: ConnectionInfo, context: Context, identity: bytes, ended: Socket | None) -> None:
+    def __init__(
+        self,
+        info: ConnectionInfo,
+        context: Context,
+        identity: bytes,
+        ended: Socket | None,
+        receive_limit: int = 0,
+    ) -> None:
         self._ended = ended
         self._gone: set[Channel] = set()
         self._sockets: dict[Channel, Socket] = {}
@@ -38,7 +46,7 @@ class Sockets:
                 socket.curve_serverkey = info.curve_publickey
                 socket.curve_publickey, socket.curve_secretkey = random_curve_keys()
             if channel == "iopub":
-                socket.subscribe(b"")
+                socket.rcvhwm = receive_limit
             self._monitors[channel] = socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
             socket.connect(info.endpoint(channel))
             self._poller.register(socket, zmq.POLLIN)
@@ -56,6 +64,10 @@ class Sockets:
 
     def subscribe(self, topic: bytes) -> None:
         self._sockets["iopub"].subscribe(topic)
+
+    def unsubscribe(self, topic: bytes) -> None:
+        """End a subscription. What of it is under way already is not read any more."""
+        self._sockets["iopub"].unsubscribe(topic)
 
     def gone(self, channel: Channel) -> bool:
         """Return whether the kernel has gone, and nothing more can come on this channel once it has been read."""

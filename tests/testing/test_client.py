@@ -178,6 +178,40 @@ def test_another_subscription_is_welcomed() -> None:
         client.iopub.expect(iopub_welcome("stream", parent=None))
 
 
+def test_several_clients_see_what_the_requests_of_all_cause() -> None:
+    with serving(cells(hello=hello)) as kernel, ProtocolClient(kernel) as one:
+        with ProtocolClient(kernel) as two:
+            # JEP 65: all who see everything see the welcome of one more.
+            one.iopub.expect(iopub_welcome(parent=None))
+            request = two.execute("hello")
+            two.shell.expect(execute_reply(parent=request))
+            for client in (one, two):
+                client.iopub.expect(busy(), execute_input("hello"), stdout("hello"), idle(), parent=request)
+        say_hello(one, "hello")
+
+
+def test_a_client_may_subscribe_to_some_topics() -> None:
+    with serving(cells()) as kernel, ProtocolClient(kernel, topics=["comm_open", "error"]) as client:
+        client.execute("mix")
+        client.execute("fail")
+        client.iopub.expect(comm_open("target"), error("ValueError"))
+        client.shell.expect(execute_reply(), execute_reply("error"))
+
+
+def test_a_client_may_have_a_name_of_its_own() -> None:
+    names: list[list[bytes]] = []
+
+    def who(kernel: Kernel) -> None:
+        assert kernel.request is not None
+        names.append(kernel.request.identities)
+
+    with ProtocolClient(cells(who=who), identity=b"\x01me") as client:
+        client.execute("who", silent=True)
+        client.iopub.expect(busy(), idle())
+        client.shell.expect(execute_reply())
+    assert names == [[b"\x01me"]]
+
+
 def test_a_wrong_use_is_told_at_once() -> None:
     with pytest.raises(ValueError, match="empty text"):
         stdout("")

@@ -369,3 +369,27 @@ def test_what_is_no_message(peer: Peer, spoil: Callable[[list[bytes]], list[byte
         client.iopub.expect(idle())
     assert failure.value.headline == "what came is no message"
     assert report(failure)[1] == why
+
+
+@pytest.mark.parametrize(
+    ("numbers", "why"),
+    [
+        # Who came late has missed the first ones.
+        ([7, 8, 10], "  number 10 came behind number 8"),
+        ([1, 1], "  number 1 came behind number 1"),
+        ([2, 1], "  number 1 came behind number 2"),
+        ([1, None], "  a message without a number came behind number 1"),
+    ],
+)
+def test_k9_a_number_that_does_not_follow_the_last_one(peer: Peer, numbers: list[int | None], why: str) -> None:
+    """A kernel that numbers what it publishes does so without a gap."""
+    with fails() as failure, ProtocolClient(peer.connection, context=peer.context, settle=False) as client:
+        # The subscription.
+        peer.sockets["iopub"].recv()
+        for number in numbers:
+            metadata = {} if number is None else {"kernelbridge": {"seq": number}}
+            said = Message(Session(lambda: "").header("status"), {"execution_state": "idle"}, metadata=metadata)
+            peer.sockets["iopub"].send_multipart([b"status", *encode(said, peer.signer)])
+        client.iopub.expect(*[idle()] * len(numbers))
+    assert failure.value.headline == "iopub: the messages are not numbered one by one"
+    assert report(failure)[1] == why
