@@ -313,7 +313,7 @@ class TestChoiceOfTheKernel:
         assert choose_kernel(metadata) == chosen
 
     @pytest.mark.parametrize(
-        "metadata", [{"kernelspec": {"name": "ir", "language": "R"}}, {"language_info": {"name": "julia"}}]
+        "metadata", [{"kernelspec": {"name": "no-such", "language": "R"}}, {"language_info": {"name": "no-such"}}]
     )
     def test_another_language_needs_its_kernel(self, metadata: dict[str, Any]) -> None:
         with pytest.raises(NoSuchKernelError) as refusal:
