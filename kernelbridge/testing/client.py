@@ -199,7 +199,7 @@ class ProtocolClient:
         where: Channel = channel or _CHANNEL_OF.get(msg_type, "shell")
         self._used.add(where)
         self._end_expected |= msg_type == "shutdown_request"
-        self.time_line.sent(Event("->", where, self._seconds(), message))
+        self.time_line.add_request(Event("->", where, self._seconds(), message))
         self._send(where, encode(message, self._signer))
         return message
 

@@ -32,11 +32,14 @@ __all__ = [
     "error",
     "execute_input",
     "execute_reply",
+    "execute_request",
     "idle",
+    "input_reply",
     "input_request",
     "iopub_welcome",
     "message",
     "reply",
+    "request",
     "result",
     "starting",
     "status",
@@ -115,11 +118,27 @@ def message(
 
 
 def reply(
-    msg_type: str, /, *, parent: Any = UNSET, metadata: Mapping[str, Any] | None = None, **content: Any
+    msg_type: Any = ANY, /, *, parent: Any = UNSET, metadata: Mapping[str, Any] | None = None, **content: Any
 ) -> Matcher:
-    """Match a reply. The type is that of the reply (``kernel_info_reply``) or its name (``kernel_info``)."""
-    full = msg_type if msg_type.endswith("_reply") else f"{msg_type}_reply"
-    return Matcher(full, content, parent, metadata or {})
+    """Match a reply. The type is that of the reply (``kernel_info_reply``) or its name (``kernel_info``).
+
+    Where a scripted kernel sends it, it may be left out: it is then that of the request.
+    """
+    return Matcher(_with_ending(msg_type, "_reply"), content, parent, metadata or {})
+
+
+def request(msg_type: Any = ANY, /, *, metadata: Mapping[str, Any] | None = None, **content: Any) -> Matcher:
+    """Match a request of a frontend. The type is that of the request (``complete_request``) or its name."""
+    return Matcher(_with_ending(msg_type, "_request"), content, metadata=metadata or {})
+
+
+def _with_ending(msg_type: Any, ending: str) -> Any:
+    return f"{msg_type.removesuffix(ending)}{ending}" if isinstance(msg_type, str) else msg_type
+
+
+def execute_request(code: Any = UNSET, /, **content: Any) -> Matcher:
+    """Match the request to run code."""
+    return Matcher("execute_request", _given(code=code, **content))
 
 
 def execute_reply(
@@ -231,6 +250,11 @@ def comm_msg(data: Any = UNSET, *, comm_id: Any = UNSET, **common: Unpack[Common
 def comm_close(data: Any = UNSET, *, comm_id: Any = UNSET, **common: Unpack[Common]) -> Matcher:
     """Match the end of a comm."""
     return Matcher("comm_close", _given(data=data, comm_id=comm_id), **common)
+
+
+def input_reply(value: Any = UNSET, **common: Unpack[Common]) -> Matcher:
+    """Match a frontend's answer to a question."""
+    return Matcher("input_reply", _given(value=value), **common)
 
 
 def input_request(prompt: Any = UNSET, *, password: Any = UNSET, **common: Unpack[Common]) -> Matcher:

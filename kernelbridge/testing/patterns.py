@@ -22,6 +22,10 @@ class _Placeholder:
     def __repr__(self) -> str:
         return self._name
 
+    def __reduce__(self) -> str:
+        # There is one of each, also where a script has been taken to another process.
+        return self._name
+
 
 ANY: Final = _Placeholder("ANY")
 """Matches any value, which has to be there."""

@@ -59,12 +59,18 @@ class TimeLine:
     names: dict[str, str] = attrs.field(factory=dict)
     """What requests are called, by their ids."""
 
-    def sent(self, event: Event) -> None:
+    def add_request(self, event: Event) -> None:
+        """Add what a frontend has sent, and give it a name."""
         self.names[event.message.msg_id] = f"r{len(self.names) + 1}"
         self.events.append(event)
 
-    def parent_name(self, message: Message) -> str:
-        """Return what the message's parent is called: ``-`` for none, ``?`` for what somebody else has sent."""
+    def name(self, message: Message) -> str:
+        """Return what a request is called, and of other messages what their parent is.
+
+        That is ``-`` for none, and ``?`` for what somebody else has sent.
+        """
+        if message.msg_id in self.names:
+            return self.names[message.msg_id]
         return "-" if message.parent_id is None else self.names.get(message.parent_id, "?")
 
     def with_names(self, text: str) -> str:
@@ -80,9 +86,8 @@ class TimeLine:
         return [self._line(event) for event in self.events]
 
     def _line(self, event: Event) -> str:
-        sent = event.direction == "->"
-        name = self.names[event.message.msg_id] if sent else self.parent_name(event.message)
-        mark = " " if sent or event.read else "*"
+        name = self.name(event.message)
+        mark = " " if event.direction == "->" or event.read else "*"
         said = describe(event.message.msg_type, event.message.content)
         return f"{mark} {event.seconds:8.3f}  {event.direction} {event.channel:<7} {name:<4} {said}"
 
@@ -99,9 +104,7 @@ class Comparison:
         expected = list(_merge_expected(self.expected))
         seen = list(merge_streams(self.seen))
         left = [_expected_line(matcher, time_line) for matcher in expected]
-        right = [
-            f"{time_line.parent_name(message):<4} {describe(message.msg_type, message.content)}" for message in seen
-        ]
+        right = [f"{time_line.name(message):<4} {describe(message.msg_type, message.content)}" for message in seen]
         width = max(map(len, ["expected", *left]))
         lines = [f"  {'expected':<{width}} | seen on {self.channel}"]
         marks = self._marks(expected, seen)
