@@ -126,6 +126,8 @@ def blocking_client(path: Path) -> Iterator[BlockingKernelClient]:
     """Return jupyter_client's own client of the kernel with this connection file, when it is ready."""
     client = BlockingKernelClient(connection_file=str(path))
     client.load_connection_file()
+    # It takes a kernel that starts for dead after a second, which on a busy machine one is not.
+    client.hb_channel.time_to_dead = DEADLINE
     client.start_channels()
     try:
         client.wait_for_ready(timeout=DEADLINE)
