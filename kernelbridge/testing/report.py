@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import zip_longest
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import attrs
 
@@ -16,7 +16,18 @@ from kernelbridge.testing.patterns import UNSET
 from kernelbridge.wire.connection import Channel
 from kernelbridge.wire.messages import Message
 
-__all__ = ["Comparison", "Event", "ProtocolFailure", "TimeLine", "describe", "merge_streams"]
+__all__ = [
+    "Comparison",
+    "Event",
+    "ProtocolFailure",
+    "TimeLine",
+    "describe",
+    "full_report",
+    "is_text",
+    "merge_streams",
+    "same_stream",
+    "side_by_side",
+]
 
 _LONGEST_VALUE = 60
 _LONGEST_LINE = 100
@@ -105,12 +116,8 @@ class Comparison:
         seen = list(merge_streams(self.seen))
         left = [_expected_line(matcher, time_line) for matcher in expected]
         right = [f"{time_line.name(message):<4} {describe(message.msg_type, message.content)}" for message in seen]
-        width = max(map(len, ["expected", *left]))
-        lines = [f"  {'expected':<{width}} | seen on {self.channel}"]
-        marks = self._marks(expected, seen)
-        for mark, wanted, found in zip_longest(marks, left, right, fillvalue=""):
-            lines.append(f"{mark or ' '} {wanted:<{width}} | {found}".rstrip())
-        return lines
+        rows = zip_longest(self._marks(expected, seen), left, right, fillvalue="")
+        return side_by_side(("expected", f"seen on {self.channel}"), list(rows))
 
     @staticmethod
     def _marks(expected: Sequence[Matcher], seen: Sequence[Message]) -> list[str]:
@@ -125,13 +132,25 @@ class Comparison:
         return marks
 
 
-def full_report(headline: str, why: str, comparison: Comparison | None, time_line: TimeLine) -> str:
+def side_by_side(titles: tuple[str, str], rows: Sequence[tuple[str, str, str]]) -> list[str]:
+    """Return the lines of a table: each row has a mark, what was expected and what was seen."""
+    width = max(map(len, [titles[0], *(left for _, left, _ in rows)]))
+    return [f"{mark or ' '} {left:<{width}} | {right}".rstrip() for mark, left, right in [(" ", *titles), *rows]]
+
+
+class Table(Protocol):
+    """What was expected and what was seen, side by side."""
+
+    def lines(self, time_line: TimeLine) -> list[str]: ...
+
+
+def full_report(headline: str, why: str, table: Table | None, time_line: TimeLine) -> str:
     """Return the whole report."""
     lines = [headline]
     if why:
         lines.append(f"  {time_line.with_names(why)}")
-    if comparison is not None:
-        lines += ["", *comparison.lines(time_line)]
+    if table is not None:
+        lines += ["", *table.lines(time_line)]
     lines += ["", "time line of all channels (seconds; -> sent, <- received; * not read)", *time_line.lines()]
     return "\n".join(lines)
 

@@ -1,0 +1,259 @@
+"""What two sessions have in common: their messages without what differs each time, in an order that does not depend
+on time.
+
+The order between channels, and on one channel that between what different requests have caused, is left free. So the
+messages stand in lanes: one for what was sent on a channel, one for what a request has caused on a channel. A request
+is called after its channel and its place there (``shell 2``).
+
+======================================  ================================================================================
+ids of messages, comms, displays,       numbered as they appear, request by request, wherever they stand in the content:
+sessions, subshells; UUIDs              the same id has the same number
+numbers of IOPub messages (seq)         ``next`` for one that is higher than that of the message before, whatever was
+                                        not for this reader, and else by how much it is less
+neighbouring texts of one stream        one text
+dates                                   those of headers and metadata
+sessions, user names, process ids       hidden
+durations                               hidden in the metadata
+addresses in memory                     hidden where a repr has them (``at 0x...``, ``: 0x...>``)
+heartbeats                              left out
+what was no message                     what it was is compared, and not its bytes, which a key has signed
+======================================  ================================================================================
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import attrs
+
+from kernelbridge.testing.report import is_text
+from kernelbridge.testing.transcripts.records import Direction, Record
+from kernelbridge.wire.connection import Channel
+from kernelbridge.wire.messages import Message
+
+__all__ = ["Entry", "Lane", "normalise"]
+
+_ORDER: Final[tuple[Channel, ...]] = ("iopub", "shell", "control", "stdin")
+_SENT_ORDER: Final[tuple[Channel, ...]] = ("shell", "control", "stdin", "iopub")
+
+_UUID: Final = r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}|(?<![0-9a-zA-Z])[0-9a-fA-F]{32}(?![0-9a-zA-Z])"
+_WORD: Final = re.compile(r"[0-9A-Za-z_-]{8,}")
+"""What may be an id, or have one in it. Shorter ids are found where they are the whole of a text."""
+_IDS: Final = re.compile(_UUID)
+_MODEL: Final = "IPY_MODEL_"
+"""Stands before the id of a comm where the state of a widget names another widget."""
+_ADDRESS: Final = re.compile(r"(?<= at )0x[0-9a-fA-F]+|(?<=: )0x[0-9a-fA-F]+(?=>)")
+_CELL_FOLDER: Final = re.compile(r"ipykernel_\d+(?=[/\\])")
+_DATE: Final = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d([.,]\d+)?)?(Z|[+-]\d\d:?\d\d)?")
+_HIDDEN: Final = {
+    "pid": "<pid>",
+    "process_id": "<pid>",
+    "processId": "<pid>",
+    "systemProcessId": "<pid>",
+    "username": "<user>",
+}
+_DURATIONS: Final = frozenset({"duration", "elapsed", "execution_time"})
+
+
+@attrs.frozen
+class Entry:
+    """One message as it is compared."""
+
+    msg_type: str
+    content: Any
+    parent: str = "-"
+    metadata: Any = attrs.field(factory=dict)
+    buffers: Sequence[bytes] = ()
+    subshell: Any = None
+
+
+@attrs.frozen
+class Lane:
+    """Where the order is fixed: what was sent on a channel, or what `cause` has made the kernel send there.
+
+    What was no message has a lane of its own for each channel and direction.
+    """
+
+    direction: Direction
+    channel: Channel
+    cause: str = ""
+    of_messages: bool = True
+
+    def __str__(self) -> str:
+        if not self.of_messages:
+            return f"frames that are no message, {'sent' if self.direction == '->' else 'seen'} on {self.channel}"
+        return f"sent on {self.channel}" if self.direction == "->" else f"{self.channel}, from {self.cause}"
+
+
+def normalise(records: Iterable[Record], replace: Mapping[str, str]) -> dict[Lane, list[Entry]]:
+    """Return what is compared, lane by lane.
+
+    `replace` has more of what differs each time: regular expressions that are searched in every text, each with what
+    stands in place of what it finds.
+    """
+    return _Normal(list(records), replace).lanes()
+
+
+class _Normal:
+    def __init__(self, records: Sequence[Record], replace: Mapping[str, str]) -> None:
+        self._replace = [(re.compile(pattern), text) for pattern, text in replace.items()]
+        self._frames = [record for record in records if record.message is None and record.channel != "hb"]
+        self._sent: dict[Channel, list[Message]] = {channel: [] for channel in _SENT_ORDER}
+        self._come: dict[tuple[Channel, str | None], list[Message]] = {}
+        # What ids are of, and what those that have appeared are called.
+        self._kinds: dict[str, str] = {}
+        self._counts: dict[str, int] = {}
+        self._names: dict[str, str] = {}
+        last_seq: int | None = None
+        for record in records:
+            if record.message is None:
+                continue
+            if record.direction == "->":
+                self._sent[record.channel].append(record.message)
+            else:
+                message, last_seq = _with_distance(record.message, last_seq)
+                lane = self._come.setdefault((record.channel, message.parent_id), [])
+                _add(lane, message)
+            self._learn(record.message)
+        self._name_requests()
+
+    def lanes(self) -> dict[Lane, list[Entry]]:
+        found: dict[Lane, list[Entry]] = {}
+        for lane, message in self._walk():
+            found.setdefault(lane, []).append(self._entry(message))
+        for record in self._frames:
+            lane = Lane(record.direction, record.channel, of_messages=False)
+            found.setdefault(lane, []).append(Entry("frames", {"note": record.note}))
+        return found
+
+    def _learn(self, message: Message) -> None:
+        """Note which texts are ids."""
+        content = message.content
+        transient = content.get("transient")
+        display = transient.get("display_id") if isinstance(transient, dict) else None
+        for kind, value in (
+            ("comm", content.get("comm_id")),
+            ("display", display),
+            ("session", message.header.session),
+            ("subshell", content.get("subshell_id")),
+            ("subshell", message.header.subshell_id),
+        ):
+            if isinstance(value, str) and value:
+                self._kinds.setdefault(value, kind)
+
+    def _name_requests(self) -> None:
+        for channel, messages in self._sent.items():
+            for place, message in enumerate(messages, 1):
+                self._names[message.msg_id] = f"{channel} {place}"
+        others = 0
+        for _, parent in list(self._come):
+            if parent is not None and parent not in self._names:
+                others += 1
+                self._names[parent] = f"a request of somebody else ({others})"
+        for (channel, parent), messages in self._come.items():
+            for place, message in enumerate(messages, 1):
+                self._names.setdefault(message.msg_id, f"{channel} {place} of {self._parent_name(parent)}")
+
+    def _parent_name(self, parent: str | None) -> str:
+        return "no request" if parent is None else self._names.get(parent, "?")
+
+    def _walk(self) -> Iterator[tuple[Lane, Message]]:
+        """Give the messages in an order that is the same, whatever came first on different channels."""
+        causes: list[str | None] = []
+        for channel, messages in self._sent.items():
+            for message in messages:
+                yield Lane("->", channel), message
+                causes.append(message.msg_id)
+                yield from self._caused_by(message.msg_id)
+        for _, parent in self._come:
+            if parent not in causes:
+                causes.append(parent)
+                yield from self._caused_by(parent)
+
+    def _caused_by(self, parent: str | None) -> Iterator[tuple[Lane, Message]]:
+        for channel in _ORDER:
+            for message in self._come.get((channel, parent), ()):
+                yield Lane("<-", channel, self._parent_name(parent)), message
+
+    def _entry(self, message: Message) -> Entry:
+        parent = "-" if message.parent_id is None else self._names.get(message.parent_id, "unknown")
+        return Entry(
+            message.msg_type,
+            self._value(message.content),
+            parent,
+            self._value(message.metadata, of_metadata=True),
+            [bytes(buffer) for buffer in message.buffers],
+            self._value(message.header.subshell_id),
+        )
+
+    def _value(self, value: Any, *, of_metadata: bool = False) -> Any:
+        match value:
+            case dict():
+                return {
+                    self._text(name): self._hidden(name, item, of_metadata)
+                    or self._value(item, of_metadata=of_metadata)
+                    for name, item in value.items()
+                }
+            case list():
+                return [self._value(item, of_metadata=of_metadata) for item in value]
+            case str():
+                return "<date>" if of_metadata and _DATE.fullmatch(value) else self._text(value)
+            case _:
+                return value
+
+    @staticmethod
+    def _hidden(name: str, value: Any, of_metadata: bool) -> str:
+        if name in _HIDDEN and isinstance(value, int | str):
+            return _HIDDEN[name]
+        return "<seconds>" if of_metadata and name in _DURATIONS and isinstance(value, int | float) else ""
+
+    def _text(self, text: str) -> str:
+        for pattern, replacement in self._replace:
+            text = pattern.sub(replacement, text)
+        if text in self._kinds:
+            return self._label(text)
+        text = _ADDRESS.sub("<address>", text)
+        text = _CELL_FOLDER.sub("ipykernel_<pid>", text)
+        return _WORD.sub(self._word, text)
+
+    def _word(self, found: re.Match[str]) -> str:
+        word = found[0]
+        bare = word.removeprefix(_MODEL)
+        if bare in self._kinds or bare in self._names:
+            return word[: len(word) - len(bare)] + self._label(bare)
+        return _IDS.sub(lambda uuid: self._label(uuid[0]), word)
+
+    def _label(self, name: str) -> str:
+        """Return what an id is called: by its place among those of its kind that have appeared."""
+        if name not in self._names:
+            kind = self._kinds.get(name, "id")
+            self._counts[kind] = self._counts.get(kind, 0) + 1
+            self._names[name] = f"{kind} {self._counts[kind]}"
+        return f"<{self._names[name]}>"
+
+
+def _with_distance(message: Message, last: int | None) -> tuple[Message, int | None]:
+    """Return the message with what its number is to the one before in place of the number, and the number."""
+    seq = message.seq
+    if seq is None:
+        return message, last
+    distance = "next" if last is None or seq > last else f"{seq - last:+}"
+    own = {**message.metadata["kernelbridge"], "seq": distance}
+    return attrs.evolve(message, metadata={**message.metadata, "kernelbridge": own}), seq
+
+
+def _add(lane: list[Message], message: Message) -> None:
+    """Append the message, or its text to the text before, where the split is one that the protocol leaves free."""
+    last = lane[-1] if lane else None
+    if (
+        last is not None
+        and is_text(last)
+        and is_text(message)
+        and last.content["name"] == message.content.get("name")
+        and last.metadata == message.metadata
+    ):
+        lane[-1] = attrs.evolve(last, content={**last.content, "text": last.content["text"] + message.content["text"]})
+    else:
+        lane.append(message)

@@ -1,0 +1,415 @@
+"""Transcripts: what their file holds, and what makes two of them the same. Each kind of report is provoked and read."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+
+from kernelbridge.kernel.kernel import Kernel
+from kernelbridge.testing import (
+    ANY,
+    ProtocolClient,
+    ProtocolFailure,
+    Record,
+    Transcript,
+    TranscriptError,
+    busy,
+    comm_open,
+    display,
+    error,
+    execute_input,
+    execute_reply,
+    idle,
+    input_request,
+    stdout,
+)
+from kernelbridge.testing.transcripts.records import Direction
+from kernelbridge.wire.connection import Channel
+from kernelbridge.wire.messages import Header, Message
+from tests.support.kernels import Cells
+
+FIRST = '{"format":"kernelbridge transcript","version":1}'
+
+
+class Talk:
+    """A transcript that is made by hand, message by message."""
+
+    def __init__(self, session: str = "") -> None:
+        self.session = session or uuid.uuid4().hex
+        self.records: list[Record] = []
+
+    def add(
+        self,
+        direction: Direction,
+        channel: Channel,
+        msg_type: str,
+        content: dict[str, Any],
+        parent: Message | None = None,
+        **fields: Any,
+    ) -> Message:
+        header = Header(f"{self.session}_{len(self.records)}", msg_type, self.session, date="2026-01-01T00:00:00Z")
+        message = Message(header, content, None if parent is None else parent.header, **fields)
+        self.records.append(Record(direction, channel, float(len(self.records)), message))
+        return message
+
+    def execute(self, code: str) -> Message:
+        return self.add("->", "shell", "execute_request", {"code": code})
+
+    def publish(self, msg_type: str, parent: Message | None = None, metadata: Any = None, **content: Any) -> Message:
+        return self.add("<-", "iopub", msg_type, content, parent, metadata=metadata or {})
+
+    def write(self, text: str, parent: Message | None = None) -> Message:
+        return self.publish("stream", parent, name="stdout", text=text)
+
+    @property
+    def transcript(self) -> Transcript:
+        return Transcript(self.records)
+
+
+def said(*texts: str) -> Transcript:
+    """Return a session in which one request made the kernel write these texts."""
+    talk = Talk()
+    request = talk.execute("x")
+    for text in texts:
+        talk.publish("clear_output", request)
+        talk.write(text, request)
+    return talk.transcript
+
+
+def first(report: str) -> str:
+    return report.splitlines()[0]
+
+
+def why(report: str) -> str:
+    return report.splitlines()[1].strip()
+
+
+# The file
+
+
+def test_a_transcript_is_loaded_as_it_was_saved(tmp_path: Path) -> None:
+    talk = Talk()
+    request = talk.add("->", "shell", "execute_request", {"code": "é"}, identities=[b"me"])
+    talk.add("<-", "iopub", "comm_msg", {"data": {}}, request, metadata={"a": 1}, buffers=[b"\0\xff", b""])
+    subscription = Record("->", "iopub", 0.5, frames=[b"\1"], note="a subscription")
+    transcript = Transcript([subscription, *talk.records])
+    transcript.save(tmp_path / "folder" / "talk.jsonl")
+    loaded = Transcript.load(tmp_path / "folder" / "talk.jsonl")
+    assert loaded.records == transcript.records
+    assert loaded.name == str(tmp_path / "folder" / "talk.jsonl")
+
+
+def test_a_line_can_be_read_by_a_person(tmp_path: Path) -> None:
+    transcript = said("hi\n")
+    transcript.save(tmp_path / "talk.jsonl")
+    lines = (tmp_path / "talk.jsonl").read_text().splitlines()
+    assert lines[0] == FIRST
+    line = json.loads(lines[3])
+    assert (line["direction"], line["channel"], line["seconds"]) == ("<-", "iopub", 2.0)
+    assert line["content"] == {"name": "stdout", "text": "hi\n"}
+    assert line["parent_header"] == json.loads(lines[1])["header"]
+    assert "buffers" not in line
+
+
+def message(**fields: Any) -> str:
+    """Return the line of a message in which `fields` are other than they should be; those that are ANY are left out."""
+    good = {
+        "direction": "->",
+        "channel": "shell",
+        "seconds": 0,
+        "header": {"msg_id": "1", "msg_type": "x"},
+        "content": {},
+    }
+    return json.dumps({name: value for name, value in (good | fields).items() if value is not ANY})
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", f"line 1: is no transcript, which begins with {FIRST}"),
+        ("{}", f"line 1: is no transcript, which begins with {FIRST}"),
+        ("{", f"line 1: is no transcript, which begins with {FIRST}"),
+        (FIRST.replace("1}", "2}"), "line 1: is of version 2, and this program reads 1"),
+        (f"{FIRST}\n{{", "line 2: not JSON: "),
+        (f"{FIRST}\n\n[]", "line 3: must be an object, not a list of 0"),
+        (f"{FIRST}\n{message(direction='up')}", "line 2: direction must be '->' or '<-', not 'up'"),
+        (
+            f"{FIRST}\n{message(channel='tv')}",
+            "line 2: channel must be one of shell, iopub, stdin, control, hb, not 'tv'",
+        ),
+        (f"{FIRST}\n{message(seconds=True)}", "line 2: seconds must be a number, not True"),
+        (f"{FIRST}\n{message(header=ANY)}", "line 2: header is missing: it must be an object"),
+        (f"{FIRST}\n{message(header={'msg_id': '1'})}", "line 2: header without msg_type"),
+        (f"{FIRST}\n{message(content=ANY)}", "line 2: content is missing: it must be an object"),
+        (f"{FIRST}\n{message(metadata=3)}", "line 2: metadata must be an object, not 3"),
+        (f"{FIRST}\n{message(buffers=['?'])}", "line 2: buffers must be a list of base64 texts"),
+        (f"{FIRST}\n{message(frames=[1])}", "line 2: content is no field of such a line"),
+        (f"{FIRST}\n{message(colour='blue')}", "line 2: colour is no field of such a line"),
+    ],
+)
+def test_what_cannot_be_read_is_told_in_one_line_with_its_place(tmp_path: Path, text: str, problem: str) -> None:
+    path = tmp_path / "bad.jsonl"
+    path.write_text(text)
+    with pytest.raises(TranscriptError) as raised:
+        Transcript.load(path)
+    assert str(raised.value).startswith(f"{path}, {problem}")
+    assert "\n" not in str(raised.value)
+
+
+def test_a_file_that_is_not_there_or_cannot_be_written(tmp_path: Path) -> None:
+    with pytest.raises(TranscriptError, match=r"none\.jsonl: cannot be read: No such file"):
+        Transcript.load(tmp_path / "none.jsonl")
+    with pytest.raises(TranscriptError, match="cannot be written: Is a directory"):
+        Transcript([]).save(tmp_path)
+
+
+# What a client has seen
+
+
+def show(kernel: Kernel) -> None:
+    kernel.write("stdout", "one\n")
+    kernel.flush()
+    kernel.write("stdout", "two\n")
+    comm = kernel.comms.open("target", {"n": 1})
+    shown = {"text/plain": f"<Comm {comm.comm_id} at {hex(id(comm))}>"}
+    transient = {"display_id": uuid.uuid4().hex}
+    kernel.publish("display_data", {"data": shown, "metadata": {}, "transient": transient})
+
+
+def ask(kernel: Kernel) -> None:
+    kernel.write("stdout", kernel.input("name?"))
+
+
+def fail(kernel: Kernel) -> None:
+    raise ValueError("badly")
+
+
+def session() -> Transcript:
+    with ProtocolClient(Cells(show=show, ask=ask, fail=fail)) as client:
+        first = client.execute("show")
+        shown = (stdout("one\ntwo\n"), comm_open("target"), display())
+        client.iopub.expect(busy(), execute_input(), *shown, idle(), parent=first)
+        second = client.execute("ask")
+        client.stdin.expect(input_request())
+        client.answer("Ada")
+        client.iopub.expect(busy(), execute_input(), stdout("Ada"), idle(), parent=second)
+        client.execute("fail")
+        client.iopub.expect(busy(), execute_input(), error(), idle())
+        client.shell.expect(execute_reply(), execute_reply(), execute_reply("error"))
+        return Transcript.of(client)
+
+
+def test_two_sessions_that_said_the_same_are_the_same(tmp_path: Path) -> None:
+    """Whatever ids, dates, addresses and cuts of a stream each of them has."""
+    one, other = session(), session()
+    one.save(tmp_path / "one.jsonl")
+    other.assert_same(Transcript.load(tmp_path / "one.jsonl"))
+
+
+def test_a_transcript_is_shown_to_a_person_as_a_time_line() -> None:
+    sent = [line.split()[1:] for line in session().lines() if "->" in line]
+    assert [words[1:3] for words in sent] == [["shell", "r1"], ["shell", "r2"], ["stdin", "r3"], ["shell", "r4"]]
+
+
+# What is the same
+
+
+def test_an_id_may_differ_but_not_what_it_is_the_id_of() -> None:
+    def session(*order: int) -> Transcript:
+        talk = Talk()
+        request = talk.execute("x")
+        comms = [uuid.uuid4().hex, "a", uuid.uuid4().hex]
+        for comm in comms[:2]:
+            talk.publish("comm_open", request, comm_id=comm, data={"model": f"IPY_MODEL_{comm}"})
+        for place in order:
+            talk.publish("comm_msg", request, comm_id=comms[place], data={"shown": [comms[0]]})
+        return talk.transcript
+
+    session(0, 1, 0).assert_same(session(0, 1, 0))
+    report = session(0, 1, 1).difference(session(0, 1, 0))
+    assert why(report) == "message 5: content.comm_id is '<comm 2>', not '<comm 1>'"
+    report = session(0, 2).difference(session(0, 1))
+    assert why(report) == "message 4: content.comm_id is '<comm 3>', not '<comm 2>'"
+
+
+def test_the_order_between_channels_and_between_requests_is_free() -> None:
+    def session(*order: int) -> Transcript:
+        talk = Talk()
+        for code in ("x", "y"):
+            request = talk.execute(code)
+            talk.add("<-", "shell", "execute_reply", {"status": "ok"}, request)
+            talk.write(code, request)
+            talk.publish("clear_output", request)
+        return Transcript([talk.records[place] for place in order])
+
+    one = session(0, 1, 2, 3, 4, 5, 6, 7)
+    session(0, 4, 6, 7, 2, 3, 1, 5).assert_same(one)
+    report = session(0, 1, 3, 2, 4, 5, 6, 7).difference(one)
+    assert first(report) == "this session is not the stored transcript: iopub, from shell 1 (execute_request 'x')"
+    assert why(report) == "message 1: its type is clear_output, not stream"
+
+
+def test_how_a_stream_is_cut_is_free_but_not_across_another_message() -> None:
+    def session(*texts: str) -> Transcript:
+        talk = Talk()
+        request = talk.execute("x")
+        for text in texts:
+            if text == "|":
+                talk.publish("clear_output", request)
+            else:
+                talk.write(text, request)
+        return talk.transcript
+
+    session("o", "ne", "|", "two").assert_same(session("one", "|", "t", "wo"))
+    report = session("on", "|", "etwo").difference(session("one", "|", "two"))
+    assert why(report) == "message 1: content.text is 'on', not 'one'"
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("<object object at 0x7f0011223344>", "<object object at 0x7f0055667788>"),
+        ("<environment: 0x55d5c8a0>", "<environment: 0x55d5c8b0>"),
+        ("/tmp/ipykernel_12/345.py:1", "/tmp/ipykernel_67/345.py:1"),
+        (f"run {uuid.UUID(int=1)}", f"run {uuid.UUID(int=2)}"),
+    ],
+)
+def test_what_differs_each_time_is_not_compared(one: str, other: str) -> None:
+    said(one).assert_same(said(other))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("0xdeadbeef", "0xdeadbeee"), ("2026-01-01", "2026-01-02"), ("at 12", "at 13"), ("3 s", "4 s")]
+)
+def test_what_a_program_says_is_compared(one: str, other: str) -> None:
+    with pytest.raises(ProtocolFailure, match="is not the stored transcript"):
+        said(one).assert_same(said(other))
+
+
+def test_a_suite_may_name_more_of_what_differs_each_time() -> None:
+    said("took 3 s").assert_same(said("took 4 s"), replace={r"took \d+ s": "took a while"})
+
+
+def test_metadata_is_compared_but_for_dates_ids_and_durations() -> None:
+    def session(**metadata: Any) -> Transcript:
+        talk = Talk()
+        talk.publish("clear_output", talk.execute("x"), metadata)
+        return talk.transcript
+
+    first, second = "2026-01-01T10:00:00.5Z", "2026-01-02T11:00:00+00:00"
+    one = session(started=first, pid=12, username="ada", elapsed=0.3, engine=str(uuid.uuid4()), tag="blue")
+    session(started=second, pid=34, username="eve", elapsed=4, engine=str(uuid.uuid4()), tag="blue").assert_same(one)
+    assert why(session(tag="red").difference(session(tag="blue"))) == "message 1: metadata.tag is 'red', not 'blue'"
+
+
+def test_numbers_of_iopub_messages_have_to_grow() -> None:
+    """Contract K9."""
+
+    def session(*numbers: int) -> Transcript:
+        talk = Talk()
+        request = talk.execute("x")
+        for number in numbers:
+            talk.publish("clear_output", request, {"kernelbridge": {"seq": number}})
+        return talk.transcript
+
+    session(7, 8, 11).assert_same(session(1, 2, 3))
+    report = session(7, 8, 8).difference(session(1, 2, 3))
+    assert why(report) == "message 3: metadata.kernelbridge.seq is '+0', not 'next'"
+
+
+# What is not the same
+
+
+def test_a_difference_is_shown_side_by_side_and_on_the_time_line() -> None:
+    stored, seen = said("one", "two"), said("one", "tow")
+    report = attrs.evolve(seen, name="this session").difference(attrs.evolve(stored, name="one.jsonl")).splitlines()
+    assert report[0] == "this session is not one.jsonl: iopub, from shell 1 (execute_request 'x')"
+    assert report[1] == "  message 4: content.text is 'tow', not 'two'"
+    table = [[side.strip() for side in line.split("|")] for line in report if "|" in line]
+    assert table == [
+        ["one.jsonl", "this session"],
+        ["= clear_output", "clear_output"],
+        ["= stdout 'one'", "stdout 'one'"],
+        ["= clear_output", "clear_output"],
+        ["> stdout 'two'", "stdout 'tow'"],
+    ]
+    assert report[-1].endswith("<- iopub   r1   stdout 'tow'")
+
+
+def test_a_message_too_few_and_one_too_many() -> None:
+    assert why(said("one").difference(said("one", "two"))) == "message 3: it is missing"
+    assert why(said("one", "two").difference(said("one"))) == "message 3: it is not in the stored one"
+
+
+def test_a_field_that_is_not_in_the_stored_one() -> None:
+    def session(**content: Any) -> Transcript:
+        talk = Talk()
+        talk.publish("clear_output", talk.execute("x"), **content)
+        return talk.transcript
+
+    report = session(wait=True).difference(session())
+    assert why(report) == "message 1: content.wait is missing in the stored one"
+    assert why(session().difference(session(wait=True))) == "message 1: content.wait is missing"
+
+
+def test_another_parent_is_another_lane_and_other_lanes_are_named() -> None:
+    def session(parent: int) -> Transcript:
+        talk = Talk()
+        requests = [talk.execute("x"), talk.execute("y")]
+        talk.publish("clear_output", requests[parent])
+        return talk.transcript
+
+    report = session(1).difference(session(0))
+    assert first(report).endswith("iopub, from shell 1 (execute_request 'x')")
+    assert report.splitlines()[2] == "  also different: iopub, from shell 2"
+
+
+def test_what_was_sent_is_compared_with_its_parent_and_subshell() -> None:
+    def session(parent: int, subshell: str | None = None) -> Transcript:
+        talk = Talk()
+        requests = [talk.execute("x"), talk.execute("y")]
+        questions = [talk.add("<-", "stdin", "input_request", {"prompt": "?"}, request) for request in requests]
+        answer = talk.add("->", "stdin", "input_reply", {"value": "z"}, questions[parent])
+        answer.header = attrs.evolve(answer.header, subshell_id=subshell)
+        return talk.transcript
+
+    report = session(1).difference(session(0))
+    assert first(report).endswith("sent on stdin")
+    assert why(report) == "message 1: parent is 'stdin 1 of shell 2', not 'stdin 1 of shell 1'"
+    session(0, str(uuid.uuid4())).assert_same(session(0, str(uuid.uuid4())))
+    assert why(session(0, "a").difference(session(0))) == "message 1: subshell is '<subshell 1>', not None"
+
+
+def test_buffers_are_compared() -> None:
+    def session(buffer: bytes) -> Transcript:
+        talk = Talk()
+        talk.add("->", "shell", "comm_msg", {}, buffers=[buffer])
+        return talk.transcript
+
+    assert why(session(b"b").difference(session(b"a"))) == "message 1: buffers[0] is b'b', not b'a'"
+
+
+def test_what_was_no_message_is_compared_by_what_it_was() -> None:
+    def session(note: str, channel: Channel = "shell") -> Transcript:
+        return Transcript([Record("->", channel, 0, frames=[uuid.uuid4().bytes], note=note)])
+
+    session("wrong signature").assert_same(session("wrong signature"))
+    session("ping", "hb").assert_same(Transcript([]))
+    report = session("no delimiter").difference(session("wrong signature"))
+    assert first(report).endswith("frames that are no message, sent on shell")
+    assert why(report) == "message 1: content.note is 'no delimiter', not 'wrong signature'"
+
+
+def test_what_somebody_else_has_asked_is_compared_too() -> None:
+    def session(text: str) -> Transcript:
+        talk, other = Talk(), Talk()
+        talk.write(text, other.execute("x"))
+        return talk.transcript
+
+    session("one").assert_same(session("one"))
+    assert first(session("two").difference(session("one"))).endswith("iopub, from a request of somebody else (1)")
