@@ -297,6 +297,8 @@ def test_a_launched_kernel_and_its_death(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_the_example_for_authors_of_kernels_passes() -> None:
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "examples/test_my_kernel.py"]
+    # The plugin of this copy, whatever is installed.
+    plugin = ("-p", "no:kernelbridge", "-p", "kernelbridge.testing.plugin", "-p", "no:cacheprovider")
+    command = [sys.executable, "-m", "pytest", "-q", *plugin, "examples/test_my_kernel.py"]
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stdout
