@@ -60,7 +60,9 @@ class KernelCommManager(CommManager):
                 callback(new, message.to_dict())
             except BaseException:
                 # The kernel refuses the comm in the frontend's sight; this takes it out of the package's own set.
+                # Closed it is, too: else it would say so once more when it is collected.
                 self.comms.pop(new.comm_id, None)
+                new._closed = True
                 raise
 
         self._kernel.comms.register_target(target_name, opened)
