@@ -218,11 +218,11 @@ class Launcher:
         self._start(link, first)
 
     def _start(self, link: Link, transport: LaunchTransport) -> None:
-        files = new_files(transport)
+        files, attempt = new_files(transport), link.attempt
         info = None
         try:
             if transport == "tcp" and knows_registration(self.spec):
-                port = link.register(files.kernel_id, LOOPBACK, partial(self._registered, link, files))
+                port = link.register(files.kernel_id, LOOPBACK, partial(self._registered, link, files, attempt))
                 registration = RegistrationInfo(
                     kernel_id=files.kernel_id, registration_ip=LOOPBACK, registration_port=port, key=self.key
                 )
@@ -241,10 +241,10 @@ class Launcher:
             files.remove()
             raise
         if info is not None:
-            link.open(info)
+            link.open(info, attempt)
 
-    def _registered(self, link: Link, files: Files, ports: dict[Channel, int]) -> None:
+    def _registered(self, link: Link, files: Files, attempt: int, ports: dict[Channel, int]) -> None:
         info = ConnectionInfo(ip=LOOPBACK, key=self.key, kernel_name=self._name).with_ports(ports)
         # In place of the registration file, which has served: who looks for running kernels finds this one.
         write_connection_file(files.connection_file, info)
-        link.opened(info)
+        link.opened(info, attempt)

@@ -104,6 +104,8 @@ class Link:
         """Starts the kernel in another way, once, when its process has ended before it was ready. For `launch`."""
         self.registration: Registration | None = None
         """Where a kernel reports its ports, if it does."""
+        self.attempt = 1
+        """Which start this is. Written with `second_start`: what an earlier one has yet to open must stay closed."""
         self._signer = signer
         self._limits = limits
         self._timeout = timeout
@@ -153,8 +155,8 @@ class Link:
 
     # The beginning
 
-    def open(self, connection: ConnectionInfo) -> None:
-        """Connect the channels. Does nothing when the bridge has been closed meanwhile."""
+    def open(self, connection: ConnectionInfo, attempt: int = 1) -> None:
+        """Connect the channels. Does nothing when the bridge has been closed, or another start been made, meanwhile."""
         wiring = Wiring(
             self._context,
             self.clock,
@@ -166,7 +168,7 @@ class Link:
             self._crashed,
         )
         with self._tearing:
-            if self.fate != "alive":
+            if self.fate != "alive" or attempt != self.attempt:
                 return
             channels = Channels(
                 Shell(wiring, self.session, self._timeout, partial(self._replied, "shell"), self._ready, self._late),
@@ -201,10 +203,10 @@ class Link:
         registration.start()
         return registration.port
 
-    def opened(self, connection: ConnectionInfo) -> None:
+    def opened(self, connection: ConnectionInfo, attempt: int) -> None:
         """Do what `open` does where nobody could take its exception: the start fails instead."""
         try:
-            self.open(connection)
+            self.open(connection, attempt)
         except (OSError, zmq.ZMQError) as error:
             self.fail_start(f"cannot be connected to: {error}")
 
@@ -310,6 +312,7 @@ class Link:
             start, self.second_start = self.second_start, None
             if start is None or self.fate != "alive" or self._held is None or self._start_error is not None:
                 return False
+            self.attempt += 1
             if self._channels is not None:
                 self._channels.forget_unsent()
         self._stop_channels()

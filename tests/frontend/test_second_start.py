@@ -1,0 +1,51 @@
+"""A kernel that ends at once is started again on TCP while its launcher is still busy with the first start (F11)."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kernelbridge.frontend import launch as launch_module
+from kernelbridge.frontend.bridge import launch
+from kernelbridge.frontend.errors import KernelStartError
+from kernelbridge.frontend.link import Link
+from kernelbridge.frontend.process import KernelProcess
+
+DEADLINE = 60.0
+
+
+def test_what_the_first_start_opens_late_is_not_left_open(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first start's channels are opened when the second start has begun; the fixture finds what is left."""
+    spec = folder / "data" / "kernels" / "bad"
+    spec.mkdir(parents=True)
+    argv = [sys.executable, "-c", "raise SystemExit('boom')", "{connection_file}"]
+    (spec / "kernel.json").write_text(json.dumps({"argv": argv, "display_name": "bad", "language": "none"}))
+    monkeypatch.setenv("JUPYTER_PATH", str(folder / "data"))
+    began_again, opened = threading.Event(), threading.Event()
+    start, open_channels, new_connection = KernelProcess.start, Link.open, launch_module.new_connection
+
+    def start_and_wait(process: KernelProcess) -> None:
+        start(process)
+        if not began_again.is_set():
+            assert began_again.wait(DEADLINE)
+
+    def open_and_tell(link: Link, *arguments: Any) -> None:
+        open_channels(link, *arguments)
+        opened.set()
+
+    def connect_again(transport: Any, *others: Any) -> Any:
+        if transport == "tcp":
+            began_again.set()
+            assert opened.wait(DEADLINE)
+        return new_connection(transport, *others)
+
+    monkeypatch.setattr(KernelProcess, "start", start_and_wait)
+    monkeypatch.setattr(Link, "open", open_and_tell)
+    monkeypatch.setattr(launch_module, "new_connection", connect_again)
+    with pytest.raises(KernelStartError, match="boom"):
+        launch("bad").__enter__()
