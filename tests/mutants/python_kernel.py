@@ -1,0 +1,136 @@
+"""Faults of the Python kernel: its streams, displays, comms, and what it tells IPython."""
+
+from __future__ import annotations
+
+from tests.mutants.fault import Fault
+
+PYTHON = "kernelbridge/python/"
+EXECUTION = "tests/python/test_execution.py"
+ORDER = "tests/python/test_order.py"
+PARENTS = "tests/python/test_adopted_parents.py"
+
+FAULTS = (
+    Fault(
+        "a flush of a stream does nothing",
+        PYTHON + "streams.py",
+        '        """Return when what was written is on the socket."""\n        self._flush()\n',
+        '        """Return when what was written is on the socket."""\n',
+        "K3",
+        ("tests/python/test_stream_flush.py",),
+    ),
+    Fault(
+        "each stream gathers lines of its own",
+        PYTHON + "streams.py",
+        "        self._put(self._stream, text, self._parent())\n        return len(text)",
+        '        self._line = getattr(self, "_line", "") + text\n'
+        '        if "\\n" in text:\n'
+        "            self._put(self._stream, self._line, self._parent())\n"
+        '            self._line = ""\n'
+        "        return len(text)",
+        "K2",
+        (ORDER, EXECUTION),
+    ),
+    Fault(
+        "stderr is stdout",
+        PYTHON + "handler.py",
+        '        sys.stderr = KernelStream(self.kernel, "stderr", sys.__stderr__)\n',
+        '        sys.stderr = KernelStream(self.kernel, "stdout", sys.__stderr__)\n',
+        "K2",
+        (EXECUTION,),
+    ),
+    Fault(
+        "a task prints into the running cell",
+        PYTHON + "streams.py",
+        "        self._parent = kernel.parents.current\n",
+        "        self._parent = lambda: kernel.parents._latest and kernel.parents._latest.header\n",
+        "K4",
+        (EXECUTION,),
+    ),
+    Fault(
+        "a task displays into the running cell",
+        PYTHON + "shell.py",
+        '        self.shell.kernel.publish("update_display_data" if update else "display_data", content)',
+        "        kernel = self.shell.kernel\n"
+        "        with kernel.parent(kernel.parents._latest):\n"
+        '            kernel.publish("update_display_data" if update else "display_data", content)',
+        "K4",
+        (PARENTS,),
+    ),
+    Fault(
+        "a value is shown under the last parent given",
+        PYTHON + "shell.py",
+        '            self.shell.kernel.publish("execute_result", self._shown)\n',
+        "            kernel = self.shell.kernel\n"
+        '            kernel.outputs.publish("execute_result", self._shown, None)\n',
+        "K4",
+        (EXECUTION,),
+    ),
+    Fault(
+        "a comm is sent past the queue",
+        PYTHON + "comms.py",
+        "        self.kernel.publish(msg_type, content, metadata, buffers or ())\n",
+        "        import threading\n"
+        "\n"
+        "        parent = self.kernel.parents.current()\n"
+        "        arguments = (msg_type, content, parent, metadata, buffers or ())\n"
+        "        threading.Thread(target=self.kernel.outputs.publish, args=arguments).start()\n",
+        "K1, K6",
+        (ORDER, EXECUTION),
+    ),
+    Fault(
+        "a comm that the program closes stays open",
+        PYTHON + "comms.py",
+        "        self._kernel.comms.remove(old.comm_id)\n        super().unregister_comm(old)\n",
+        "        super().unregister_comm(old)\n",
+        "K6",
+        ("tests/python/test_comm_package.py",),
+    ),
+    Fault(
+        "a comm that the frontend closed is closed again",
+        PYTHON + "comms.py",
+        "        old._closed = True\n",
+        "",
+        "K6",
+        ("tests/python/test_comm_package.py",),
+    ),
+    Fault(
+        "a refused comm stays in the package's set",
+        PYTHON + "comms.py",
+        "                self.comms.pop(new.comm_id, None)\n                new._closed = True\n",
+        "                new._closed = True\n",
+        "K6",
+        ("tests/python/test_comm_package.py",),
+    ),
+    Fault(
+        "a refused comm is closed twice",
+        PYTHON + "comms.py",
+        "                new._closed = True\n",
+        "",
+        "K6",
+        ("tests/python/test_comm_package.py",),
+    ),
+    Fault(
+        "IPython counts for itself",
+        PYTHON + "handler.py",
+        "        shell.execution_count = execution_count\n",
+        "",
+        "the specification",
+        (EXECUTION,),
+    ),
+    Fault(
+        "an error is shown and not replied",
+        PYTHON + "handler.py",
+        "        if error is not None:\n            return ErrorReply(",
+        "        if error is not None and not shell.last_traceback:\n            return ErrorReply(",
+        "K11",
+        (EXECUTION,),
+    ),
+    Fault(
+        "what a captured output prints stays captured",
+        PYTHON + "shell.py",
+        "        self.kernel.parents.adopt(Message.from_dict(parent))\n",
+        "        self.kernel.parents.enter(Message.from_dict(parent))\n",
+        "K4",
+        (PARENTS,),
+    ),
+)
