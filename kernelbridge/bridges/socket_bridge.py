@@ -19,7 +19,7 @@ from typing import Generic, TypeVar
 import zmq
 
 from kernelbridge.bridges.channel_bridge import ChannelBridge
-from kernelbridge.bridges.clock import Clock
+from kernelbridge.bridges.clock import Attendance, Clock
 from kernelbridge.bridges.service import OnCrash, Service
 
 T = TypeVar("T")
@@ -65,6 +65,9 @@ class SocketBridge(Service, Generic[T]):
         self._poller = zmq.Poller()
         self._taken: deque[T | _Stop] = deque()
         self._stopping = False
+        # Whether there was anything to do since the clock was last asked, which wants to know.
+        self._worked = False
+        self._attendance: Attendance
 
     # For any thread
 
@@ -139,29 +142,38 @@ class SocketBridge(Service, Generic[T]):
         self._poller.register(ear, zmq.POLLIN)
         try:
             self.open_sockets()
-            self.ready()
-            while not self._stopping:
-                for socket, _ in self._poller.poll(self._patience()):
-                    if socket is ear:
-                        self._inbox.answer()
-                    elif isinstance(socket, int):
-                        self._watched[socket]()
-                    else:
-                        self._read(socket)
-                self._taken.extend(self._inbox.take())
-                while self._taken and not self._stopping:
-                    item = self._taken.popleft()
-                    if isinstance(item, _Stop):
-                        self._stopping = True
-                    else:
-                        self.deliver(item)
-                due = self.deadline()
-                if due is not None and due <= self.clock.monotonic():
-                    self.on_deadline()
+            with self.clock.attend(self.name, self.ring) as self._attendance:
+                self.ready()
+                while not self._stopping:
+                    self._turn(ear)
         finally:
             # Also what was taken with the stop but put behind it, or behind an item that nobody survived.
             self._discard([*self._taken, *self._inbox.close()])
             self.close_sockets()
+
+    def _turn(self, ear: Socket) -> None:
+        """Wait once, and do what there is to do then."""
+        for socket, _ in self._poller.poll(self._patience()):
+            if socket is ear:
+                self._inbox.answer()
+                continue
+            self._worked = True
+            if isinstance(socket, int):
+                self._watched[socket]()
+            else:
+                self._read(socket)
+        self._taken.extend(self._inbox.take())
+        while self._taken and not self._stopping:
+            self._worked = True
+            item = self._taken.popleft()
+            if isinstance(item, _Stop):
+                self._stopping = True
+            else:
+                self.deliver(item)
+        due = self.deadline()
+        if due is not None and due <= self.clock.monotonic():
+            self._worked = True
+            self.on_deadline()
 
     def _discard(self, items: Iterable[T | _Stop]) -> None:
         for item in items:
@@ -173,8 +185,10 @@ class SocketBridge(Service, Generic[T]):
         due = self.deadline()
         if not self._inbox.rest():
             return 0
+        seconds = self._attendance.patience(due, self._worked)
+        self._worked = False
         # Rounded up: waking a fraction too early would mean to poll again, and again, until the time has come.
-        return None if due is None else max(0, math.ceil((due - self.clock.monotonic()) * 1000))
+        return None if seconds is None else math.ceil(seconds * 1000)
 
     def _read(self, socket: Socket) -> bool:
         """Read a row of messages. Returns whether there may be more."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from kernelbridge.testing.channel import ProtocolChannel
     from kernelbridge.testing.client import DEADLINE, ProtocolClient
+    from kernelbridge.testing.clock import VirtualClock
     from kernelbridge.testing.manual import ManualKernel
     from kernelbridge.testing.matchers import (
         Matcher,
@@ -81,6 +82,7 @@ __all__ = [
     "Target",
     "Transcript",
     "TranscriptError",
+    "VirtualClock",
     "always",
     "bad_signature",
     "busy",
@@ -129,6 +131,7 @@ _MODULES = {
         "DEADLINE",
         "ProtocolClient",
     ),
+    "clock": ("VirtualClock",),
     "manual": ("ManualKernel",),
     "patterns": (
         "ANY",

@@ -10,31 +10,20 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import zmq
 
+from kernelbridge.bridges.clock import Clock, SystemClock
 from kernelbridge.bridges.socket_bridge import ZERO_COPY_BYTES, Context, Frame, Socket, SocketBridge, receive, send
+from kernelbridge.testing import VirtualClock
 from tests.support.leftovers import nothing_left
 
 DEADLINE = 60.0
 MILLISECONDS = int(DEADLINE * 1000)
 
 
-class ManualClock:
-    """A clock that a test sets."""
-
-    def __init__(self) -> None:
-        self.time = 0.0
-
-    def monotonic(self) -> float:
-        return self.time
-
-    def now(self) -> str:
-        return "2026-01-02T03:04:05Z"
-
-
 class Echo(SocketBridge[Callable[[], None]]):
     """Echoes what comes on a ROUTER, and runs what is put. `later`: replies go the way of the channel bridge."""
 
-    def __init__(self, context: Context, address: str, later: bool = False, clock: ManualClock | None = None) -> None:
-        super().__init__("echo", context, clock or ManualClock(), self._note_crash)
+    def __init__(self, context: Context, address: str, later: bool = False, clock: Clock | None = None) -> None:
+        super().__init__("echo", context, clock or VirtualClock(), self._note_crash)
         self.address = address
         self.later = later
         self.discarded: list[Callable[[], None]] = []
@@ -208,45 +197,30 @@ def test_start_raises_what_keeps_the_sockets_from_opening(context: Context) -> N
 
 
 def test_a_deadline_is_kept_on_the_clock_that_was_given(context: Context) -> None:
-    clock = ManualClock()
+    """Nobody wakes the thread but the clock."""
+    clock = VirtualClock()
     echo = Echo(context, "inproc://echo", clock=clock)
     echo.start()
 
     def set_deadline() -> None:
         echo.due = 10.0
 
-    with ThreadPoolExecutor(1):
-        echo.put(set_deadline)
-        turned = threading.Event()
-        echo.put(turned.set)
-        assert turned.wait(DEADLINE)
-        # A turn of the loop before the time has come: nothing is due.
-        assert not echo.rang.acquire(blocking=False)
-        clock.time = 9.9
-        turned.clear()
-        echo.put(turned.set)
-        assert turned.wait(DEADLINE)
-        assert not echo.rang.acquire(blocking=False)
-        clock.time = 10.0
-        echo.put(nothing)
-        assert echo.rang.acquire(timeout=DEADLINE)
+    echo.put(set_deadline)
+    clock.advance(9.9)
+    assert not echo.rang.acquire(blocking=False)
+    clock.advance(0.1)
+    assert echo.rang.acquire(blocking=False)
     assert echo.stop(DEADLINE)
     assert echo.due is None
 
 
-def test_a_deadline_wakes_a_thread_that_nobody_else_wakes(context: Context) -> None:
-    class SlowClock(ManualClock):
-        """A clock on which a millisecond passes whenever it is looked at."""
-
-        def monotonic(self) -> float:
-            self.time += 0.001
-            return self.time
-
-    echo = Echo(context, "inproc://echo", clock=SlowClock())
+def test_on_the_machines_clock_a_deadline_comes_by_itself(context: Context) -> None:
+    clock = SystemClock()
+    echo = Echo(context, "inproc://echo", clock=clock)
     echo.start()
 
     def set_deadline() -> None:
-        echo.due = 0.01
+        echo.due = clock.monotonic() + 0.01
 
     echo.put(set_deadline)
     assert echo.rang.acquire(timeout=DEADLINE)
