@@ -85,12 +85,17 @@ class Bridge:
         return self._link.strays.counts()
 
     @property
+    def clock(self) -> Clock:
+        """The clock of all of the bridge's timers."""
+        return self._link.clock
+
+    @property
     def last_beat(self) -> float | None:
         """When the kernel last echoed a ping, on the clock's monotonic scale."""
         return self._link.last_beat
 
     def wait_ready(self, timeout: float | None = None) -> None:
-        """Wait at most `timeout` seconds until the kernel is ready.
+        """Wait at most `timeout` seconds of real time until the kernel is ready.
 
         Raises `KernelStartError` if the start failed, `BridgeClosedError` if the bridge was closed meanwhile, and
         `TimeoutError`, which ends nothing: the start goes on until its own time is up.
@@ -298,8 +303,8 @@ def connect(
     """Connect to a kernel that runs, or is about to.
 
     Takes its connection file or what that says; the ZMQ `context`, needed where the kernel is in this process (inproc);
-    the seconds in which the kernel must prove ready; and the size of the messages that are taken and sent. Raises
-    `ConnectionFileError` for a file that cannot be used.
+    the `clock` of all of the bridge's timers; the seconds in which the kernel must prove ready; and the size of the
+    messages that are taken and sent. Raises `ConnectionFileError` for a file that cannot be used.
     """
     if isinstance(connection, ConnectionInfo):
         info, name = connection, connection.kernel_name or connection.endpoint("shell")

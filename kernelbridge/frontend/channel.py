@@ -21,7 +21,7 @@ from kernelbridge.wire.signing import ReplayGuard, Signer
 from kernelbridge.wire.strays import Strays
 
 LINGER_MS = 500
-"""How long what was sent may take to leave after the channel has been closed."""
+"""How long what was sent may take to leave after the channel has been closed. In real time: ZMQ sees to it."""
 
 _RECONNECT_MS = 10
 _LONGEST_RECONNECT_MS = 100

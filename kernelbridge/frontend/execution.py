@@ -69,10 +69,18 @@ class Request:
     def result(self, timeout: float | None = None) -> Message:
         """Wait at most `timeout` seconds for the reply and return it, an error reply too.
 
+        In real time, whatever the bridge's clock is: the wait is the caller's, and no timer of the bridge. So it bounds
+        what a test waits for also where the clock stands, and means the same as `asyncio.wait_for` does in an event
+        loop, which has a clock of its own.
+
         Raises `TimeoutError`, and where there will be no reply `KernelDiedError`, `KernelStartError` or
         `BridgeClosedError`.
         """
         return self._future.result(timeout)
+
+    def when_done(self, call: Callable[[], object]) -> None:
+        """Have `call` called when `done`: on the thread that learns of it, or here and now where it is already."""
+        self._future.add_done_callback(lambda _: call())
 
     def __await__(self) -> Generator[Any, None, Message]:
         return asyncio.wrap_future(self._future).__await__()

@@ -230,6 +230,7 @@ class Launcher:
             else:
                 info = new_connection(transport, files, self._name, self.key)
             process = KernelProcess(
+                link.clock,
                 partial(new_provisioner, self.spec, self._name, files, info),
                 self._options,
                 link.exited,

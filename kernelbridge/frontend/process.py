@@ -8,6 +8,7 @@ waits in its own way.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -21,6 +22,7 @@ import attrs
 from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 from jupyter_client.provisioning.provisioner_base import KernelProvisionerBase
 
+from kernelbridge.bridges.clock import Attendance, Clock
 from kernelbridge.bridges.service import OnCrash, Service
 
 logger = logging.getLogger("kernelbridge")
@@ -67,13 +69,14 @@ def _signal_name(number: int) -> str:
 class KernelProcess(Service):
     """A thread that starts a kernel's process and stays until it has ended and nothing of it is left.
 
-    Takes `provision`, which is called on the thread and returns the provisioner; `options` for its launch (`cwd`,
-    `env`); `on_exit`, called on the thread once, when the process has ended or could not be started; and `clean_up`,
-    called on the thread at its end, to remove the files.
+    Takes the `clock` for the grace of its end; `provision`, which is called on the thread and returns the provisioner;
+    `options` for its launch (`cwd`, `env`); `on_exit`, called on the thread once, when the process has ended or could
+    not be started; and `clean_up`, called on the thread at its end, to remove the files.
     """
 
     def __init__(
         self,
+        clock: Clock,
         provision: Callable[[], KernelProvisionerBase],
         options: Mapping[str, Any],
         on_exit: Callable[[Exit], None],
@@ -81,6 +84,7 @@ class KernelProcess(Service):
         on_crash: OnCrash | None = None,
     ) -> None:
         super().__init__("frontend-process", on_crash)
+        self._clock = clock
         self._provision = provision
         self._options = dict(options)
         self._on_exit = on_exit
@@ -88,9 +92,12 @@ class KernelProcess(Service):
         # Owned by the thread.
         self._provisioner: KernelProvisionerBase | None = None
         self._words = bytearray()
+        self._kill_at: float | None = None
         # Set on the thread before it is ready.
         self._loop: asyncio.AbstractEventLoop | None = None
         self._end_asked: asyncio.Event | None = None
+        # Set whenever there is reason to look when to kill.
+        self._rung = asyncio.Event()
         self._gone = threading.Event()
 
     # For any thread
@@ -106,7 +113,8 @@ class KernelProcess(Service):
 
     def end(self, grace: float) -> None:
         """See to it that the process ends: if it runs `grace` seconds from now, it and its group are killed."""
-        self._call(lambda: self._ask_end(grace))
+        kill_at = self._clock.monotonic() + grace
+        self._call(lambda: self._ask_end(kill_at))
 
     def wake(self) -> None:
         self.end(GRACE)
@@ -137,18 +145,39 @@ class KernelProcess(Service):
     async def _live(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._end_asked = asyncio.Event()
-        self.ready()
-        how = await self._run_process()
+        with self._clock.attend(self.name, lambda: self._call(self._rung.set)) as attendance:
+            killing = asyncio.ensure_future(self._kill_in_time(attendance))
+            self.ready()
+            how = await self._run_process()
+            killing.cancel()
+            await asyncio.wait({killing})
         # Waits for the channels, in this thread: nothing else runs in this loop any more.
         self._on_exit(how)
 
-    def _ask_end(self, grace: float) -> None:
+    def _ask_end(self, kill_at: float) -> None:
         self._end_event().set()
-        asyncio.get_running_loop().call_later(grace, lambda: asyncio.ensure_future(self._kill()))
+        self._kill_at = kill_at if self._kill_at is None else min(kill_at, self._kill_at)
+        self._rung.set()
+
+    async def _kill_in_time(self, attendance: Attendance) -> None:
+        while True:
+            self._rung.clear()
+            patience = attendance.patience(self._kill_at)
+            if patience == 0:
+                self._kill_at = None
+                await self._kill()
+                continue
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(patience):
+                    await self._rung.wait()
 
     async def _kill(self) -> None:
         if self._provisioner is not None and self._provisioner.has_process:
-            await self._provisioner.kill(restart=False)
+            try:
+                await self._provisioner.kill(restart=False)
+            # A provisioner may raise anything, and may succeed when the end is asked for again.
+            except Exception:
+                logger.exception("the kernel's process cannot be killed")
 
     async def _run_process(self) -> Exit:
         read_end, write_end = os.pipe()

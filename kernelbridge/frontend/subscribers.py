@@ -31,7 +31,7 @@ class Subscription:
     # The reader
 
     def get(self, timeout: float | None = None) -> Message:
-        """Return the next message, waiting at most `timeout` seconds for it.
+        """Return the next message, waiting at most `timeout` seconds of real time for it.
 
         Raises `TimeoutError` when none came, and `EOFError` when none will.
         """

@@ -64,7 +64,7 @@ from kernelbridge.wire.strays import Strays
 logger = logging.getLogger("kernelbridge")
 
 LINGER_SECONDS = 0.5
-"""How long what was sent may still leave after a stop, to a peer that reads slowly."""
+"""How long what was sent may still leave after a stop, to a peer that reads slowly. In real time: ZMQ sees to it."""
 
 
 @attrs.frozen
@@ -104,7 +104,7 @@ class Kernel:
         """Where the kernel listens. Complete, with the ports that were bound, once it has started."""
         self.handler = handler
         options = options or Options()
-        clock = clock or SystemClock()
+        self._clock = clock = clock or SystemClock()
         self._owns_context = context is None
         self._context: Context = context or zmq.Context()
         self._strays = Strays()
@@ -210,7 +210,7 @@ class Kernel:
         self._ended.set()
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait for the kernel's end at most `timeout` seconds, and return whether it has come.
+        """Wait for the kernel's end at most `timeout` seconds of real time, and return whether it has come.
 
         Raises what a channel's thread has crashed of.
         """
@@ -241,7 +241,7 @@ class Kernel:
             self._control.start()
             self._shell.start()
         if self._registration is not None:
-            register(self._context, self._registration, self.connection)
+            register(self._context, self._clock, self._registration, self.connection)
 
     def _ready(self) -> None:
         self.handler.kernel = self

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import zmq
 
+from kernelbridge.bridges.clock import Clock
+from kernelbridge.bridges.clock_poller import ClockPoller
 from kernelbridge.bridges.socket_bridge import Context
 from kernelbridge.wire.connection import ConnectionInfo, RegistrationInfo
 from kernelbridge.wire.errors import WireError
@@ -27,15 +29,17 @@ def unbound(registration: RegistrationInfo) -> ConnectionInfo:
     )
 
 
-def register(context: Context, registration: RegistrationInfo, bound: ConnectionInfo) -> None:
+def register(context: Context, clock: Clock, registration: RegistrationInfo, bound: ConnectionInfo) -> None:
     """Report the ports of `bound`. Raises `WireError` when the launcher refuses, or does not answer in time."""
     signer = Signer(registration.key, registration.signature_scheme)
     report = encode_handshake(handshake_request(registration.kernel_id, bound.ports), signer)
-    with context.socket(zmq.DEALER) as socket:
+    give_up_at = clock.monotonic() + ANSWER_SECONDS
+    with context.socket(zmq.DEALER) as socket, ClockPoller(context, clock, "registration") as poller:
         socket.linger = 0
         socket.connect(registration.endpoint())
         socket.send_multipart(report)
-        if not socket.poll(int(ANSWER_SECONDS * 1000)):
+        poller.register(socket)
+        if not poller.poll(give_up_at):
             raise WireError(f"no answer from {registration.endpoint()} to the registration, {ANSWER_SECONDS:g} s long")
         frames = socket.recv_multipart()
     try:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import Future, wait
 from typing import Any, Final
@@ -25,12 +24,15 @@ from kernelbridge.notebook.kernels import choose_kernel, mapping_in
 from kernelbridge.notebook.outputs import CellOutputs, NotebookOutputs
 from kernelbridge.notebook.widgets import WIDGET_STATE_MIME
 from kernelbridge.wire.contents import Error
-from kernelbridge.wire.messages import Message
+from kernelbridge.wire.messages import Header, Message
 
 INTERRUPT_GRACE: Final = 5.0
 """Seconds in which a kernel that was interrupted must end its cell before it is given up."""
 
 _MAY_FAIL: Final = "raises-exception"
+
+_LOOK_UP: Final = Message(Header("", ""), {})
+"""Put into the run's own subscription, behind what has come, to wake the thread that reads it."""
 
 
 @frozen
@@ -131,12 +133,13 @@ def _run(runner: _Runner, kernel_name: str | None, output: str | os.PathLike[str
         failure = end.result()
     except (KeyboardInterrupt, SystemExit):
         runner.interrupt()
-        # Ctrl-C again ends this wait.
+        # In real time: it is the user who waits, and Ctrl-C again ends it.
         wait([end], INTERRUPT_GRACE)
         raise
     finally:
         runner.stuck |= not end.done()
         runner.give_up()
+        # What it can still be stuck in is `on_progress`.
         thread.join(INTERRUPT_GRACE)
         runner.store(kernel_name)
         if output is not None:
@@ -184,6 +187,8 @@ class _Runner:
         self._subscription = bridge.subscribe()
         # What the kernel is told of Output widgets: one message at a time, the next when it has taken the last.
         self._comm_update: Request | None = None
+        # Whether the kernel has been seen to die.
+        self._dead = False
         # Held to begin a cell and to end the run, so that an interrupt never falls before the cell that it is for.
         self._beginning = threading.Lock()
         self._ending = False
@@ -256,7 +261,7 @@ class _Runner:
     def _run_cell(self, cell: Any) -> Error | None:
         """Run a cell and return the error that ends the run, if there is one. Raises _GivenUpError."""
         may_fail = self._allow_errors or _MAY_FAIL in cell.metadata.get("tags", [])
-        deadline = None if self._timeout is None else time.monotonic() + self._timeout
+        deadline = None if self._timeout is None else self._bridge.clock.monotonic() + self._timeout
         with self._beginning:
             if self._ending:
                 raise _GivenUpError
@@ -293,24 +298,36 @@ class _Runner:
     def _receive_until_idle(self, request: Request, deadline: float | None) -> None:
         """Take what the kernel publishes up to the `idle` of `request`. Raises what ends the request, if it ends so."""
         while True:
+            if self._dead:
+                # Raises, at once: nothing is published any more.
+                self._result(request, deadline)
+            message = self._take(request, deadline)
+            if message is not None and _is_idle(message) and message.parent_id == request.msg_id:
+                return
+            self._tell_kernel()
+
+    def _take(self, request: Request, deadline: float | None) -> Message | None:
+        """Take the next message that the kernel publishes; or None, where there was another reason to look up."""
+        with self._bridge.clock.attend("notebook", self._look_up) as attendance:
             try:
-                message = self._subscription.get(_left(deadline))
+                message = self._subscription.get(attendance.patience(deadline))
             except TimeoutError:
                 raise _CellTimeoutError from None
             except EOFError:
                 if request.done:
                     # Not given up: the bridge was closed, and has ended the request with that.
-                    self._result(request, deadline)
+                    request.result()
                 raise _GivenUpError from None
-            self._outputs.receive(message)
-            state = message.content.get("execution_state") if message.msg_type == "status" else None
-            if state == "dead":
-                self._result(request, deadline)
-            if state == "idle" and self._comm_update is not None and message.parent_id == self._comm_update.msg_id:
-                self._comm_update = None
-            if state == "idle" and message.parent_id == request.msg_id:
-                return
-            self._tell_kernel()
+        if message is _LOOK_UP:
+            return None
+        self._outputs.receive(message)
+        if self._comm_update is not None and message.parent_id == self._comm_update.msg_id and _is_idle(message):
+            self._comm_update = None
+        self._dead |= message.msg_type == "status" and message.content.get("execution_state") == "dead"
+        return message
+
+    def _look_up(self) -> None:
+        self._subscription.hand([_LOOK_UP])
 
     def _tell_kernel(self) -> None:
         """Tell the kernel what an Output widget has captured, unless it still has to take the last such message."""
@@ -322,23 +339,23 @@ class _Runner:
         """Interrupt a cell and take what it still shows; leave it alone when it does not end."""
         self._bridge.interrupt()
         try:
-            self._finish(execution, time.monotonic() + INTERRUPT_GRACE)
+            self._finish(execution, self._bridge.clock.monotonic() + INTERRUPT_GRACE)
         except _CellTimeoutError:
             self.stuck = True
         except BridgeError:
             # The kernel has ended as well, and so has the run.
             return
 
-    @staticmethod
-    def _result(request: Request, deadline: float | None) -> Message:
-        try:
-            return request.result(_left(deadline))
-        except TimeoutError:
-            raise _CellTimeoutError from None
+    def _result(self, request: Request, deadline: float | None) -> Message:
+        """Wait for the reply, or for what ends the request without one, and take what is published meanwhile."""
+        request.when_done(self._look_up)
+        while not request.done:
+            self._take(request, deadline)
+        return request.result()
 
 
-def _left(deadline: float | None) -> float | None:
-    return None if deadline is None else max(0.0, deadline - time.monotonic())
+def _is_idle(message: Message) -> bool:
+    return message.msg_type == "status" and message.content.get("execution_state") == "idle"
 
 
 def _error_of(reply: Message) -> Error | None:

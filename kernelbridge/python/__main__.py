@@ -13,7 +13,9 @@ from kernelbridge.wire.connection import load_startup_file
 from kernelbridge.wire.errors import ConnectionFileError, WireError
 
 EXIT_SECONDS = 3.0
-"""How long the process may take to end when it was asked to: less than the 5 s after which frontends kill it."""
+"""How long the process may take to end when it was asked to: less than the 5 s after which frontends kill it.
+
+In real time, like their 5 s: it is a guard against what hangs in this process."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
