@@ -11,7 +11,6 @@ No sleep, no retry, no filter: what is not expected where it comes, and what nob
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from types import TracebackType
@@ -23,7 +22,7 @@ from kernelbridge.kernel.kernel import Kernel
 from kernelbridge.testing.channel import ProtocolChannel, Unread
 from kernelbridge.testing.matchers import Matcher, iopub_welcome
 from kernelbridge.testing.report import Comparison, Event, ProtocolFailure, TimeLine, full_report
-from kernelbridge.testing.sockets import READ_CHANNELS, Sockets
+from kernelbridge.testing.sockets import READ_CHANNELS, Sockets, Until
 from kernelbridge.testing.targets import Running, Target, running
 from kernelbridge.wire.connection import Channel
 from kernelbridge.wire.errors import WireError
@@ -62,8 +61,10 @@ class ProtocolClient:
     """A client of one kernel, over real sockets, for the time of a `with` block. Used by one thread.
 
     Takes the kernel as a `Target` and, where a Kernel serves over inproc, its ZMQ `context`; the `deadline` of every
-    wait in seconds; and the `clock`. When the block begins, the subscription is in effect, and what came before is
-    forgotten; without `settle` nothing is, and `starting` or `iopub_welcome` may be expected.
+    wait in seconds, which has passed when they have, on the client's clock or in real time; and that `clock`, on which
+    the kernel's timers are as well where it was given as a handler. When the block begins, the subscription is in
+    effect, and what came before is forgotten; without `settle` nothing is, and `starting` or `iopub_welcome` may be
+    expected.
 
     `topics` are what it subscribes to on IOPub, by default all. `identity` is its name on the other channels (a random
     one), and `receive_limit` how many messages may wait in its own IOPub socket (0: any number), for a client that is
@@ -122,11 +123,18 @@ class ProtocolClient:
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            self._running = stack.enter_context(running(self._target, self._context, lambda: self.deadline))
+            self._running = stack.enter_context(
+                running(self._target, self._context, lambda: self.deadline, self._clock)
+            )
             info = self._running.connection
             self._signer = Signer(info.key, info.signature_scheme)
             self._sockets = Sockets(
-                info, self._running.context, self._identity, self._running.ended, self._receive_limit
+                info,
+                self._running.context,
+                self._identity,
+                self._running.ended,
+                self._clock,
+                self._receive_limit,
             )
             stack.callback(self._sockets.close)
             for topic in self._subscriptions if self._settle_first else self._topics:
@@ -228,32 +236,30 @@ class ProtocolClient:
     def expect_end(self) -> None:
         """Wait until the kernel has gone. What it sent before can be read then."""
         self._end_expected = True
-        end = time.monotonic() + self.deadline
+        end = self._wait_ends()
         kernel = self._running.kernel
         if kernel is not None:
             if not kernel.wait(self.deadline):
                 self.fail("the kernel does not end", self._late())
-            self._read(0)
+            self._read()
             return
         while not all(self._sockets.gone(channel) for channel in READ_CHANNELS):
-            left = end - time.monotonic()
-            if left <= 0:
+            if end.passed():
                 self.fail("the kernel does not end", self._late())
-            self._read(left)
+            self._read(end)
 
     # What comes
 
     def wait(self, channel: Unread, fail: Callable[[str], NoReturn]) -> None:
         """Return when `channel` has something unread; call `fail` with the reason when it will not."""
-        end = time.monotonic() + self.deadline
-        self._read(0)
+        end = self._wait_ends()
+        self._read()
         while not channel.unread:
             if self._sockets.gone(channel.name):
                 fail(self._gone())
-            left = end - time.monotonic()
-            if left <= 0:
+            if end.passed():
                 fail(self._late())
-            self._read(left)
+            self._read(end)
 
     def fail(
         self,
@@ -265,22 +271,25 @@ class ProtocolClient:
     ) -> NoReturn:
         """Raise `ProtocolFailure` with a report of what was expected, what was seen and what else has come."""
         # Whatever lies ready belongs in the report; one failure is told at a time.
-        self._receive(0)
+        self._receive()
         comparison = None
         if channel is not None:
             left = [event.view() for event in channel.unread]
             comparison = Comparison(channel.name, expected, [*seen, *left])
         raise ProtocolFailure(headline, full_report(headline, why, comparison, self.time_line))
 
-    def _read(self, seconds: float) -> None:
-        problem = self._receive(seconds)
+    def _wait_ends(self) -> Until:
+        return Until.after(self.deadline, self._clock)
+
+    def _read(self, until: Until | None = None) -> None:
+        problem = self._receive(until)
         if problem is not None:
             self.fail(*problem)
 
-    def _receive(self, seconds: float) -> tuple[str, str] | None:
-        """Wait at most so long for something, take all that has come, and return what was wrong first, if anything."""
+    def _receive(self, until: Until | None = None) -> tuple[str, str] | None:
+        """Wait until something comes, take all that has come, and return what was wrong first, if anything was."""
         problem: tuple[str, str] | None = None
-        for name, frames in self._sockets.read(seconds):
+        for name, frames in self._sockets.read(until):
             try:
                 message = decode(frames, self._signer)
             except WireError as error:
@@ -339,7 +348,7 @@ class ProtocolClient:
 
     def _settle(self) -> None:
         """Return when the subscription is in effect, and all that was published before has come and been forgotten."""
-        end = time.monotonic() + self.deadline
+        end = self._wait_ends()
         if self._running.begun is not None and not self._running.begun(self.deadline):
             self.fail("the kernel does not start", self._late())
         headline = "the kernel does not answer a kernel_info_request on Shell"
@@ -349,12 +358,12 @@ class ProtocolClient:
             while not self._has_reply(probe):
                 self._wait_for_probe("shell", end, headline)
             headline = "the kernel publishes no idle for a kernel_info_request"
-            idle_until = min(end, time.monotonic() + _PROBE_SECONDS)
-            while not self._has_idle(probe) and (left := idle_until - time.monotonic()) > 0:
-                self._read(left)
+            idle_until = end.within(_PROBE_SECONDS)
+            while not (self._has_idle(probe) or idle_until.passed()):
+                self._read(idle_until)
             if self._has_idle(probe):
                 whole += 1
-            elif time.monotonic() >= end:
+            elif end.passed():
                 self.fail(headline, self._late())
         if "" not in self._topics:
             self._sockets.unsubscribe(b"")
@@ -368,19 +377,18 @@ class ProtocolClient:
         welcome = iopub_welcome(self._subscriptions[-1])
         return any(not welcome.difference(event.message, {}) for event in self.iopub.unread)
 
-    def _wait_for_probe(self, channel: Channel, end: float, headline: str) -> None:
+    def _wait_for_probe(self, channel: Channel, end: Until, headline: str) -> None:
         if self._sockets.gone(channel):
             self.fail(headline, self._gone())
-        left = end - time.monotonic()
-        if left <= 0:
+        if end.passed():
             self.fail(headline, self._late())
-        self._read(left)
+        self._read(end)
 
     # The end
 
     def _finish(self) -> None:
         """Hold that everything was read, once all that the kernel has to say has come."""
-        self._read(0)
+        self._read()
         if not self._unread():
             if self._end_expected:
                 self.expect_end()
@@ -397,7 +405,7 @@ class ProtocolClient:
 
     def _come_to_rest(self) -> None:
         """Return when the kernel has answered what was sent behind everything, or something unread comes before."""
-        end = time.monotonic() + self.deadline
+        end = self._wait_ends()
         asked: list[Channel] = ["shell", "control"] if "control" in self._used else ["shell"]
         probes = {channel: self._probe(channel) for channel in asked}
         headline = "the kernel does not answer at the end: what it was asked before may still run"

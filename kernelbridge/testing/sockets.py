@@ -2,15 +2,46 @@
 
 from __future__ import annotations
 
+import time
+from typing import Self
+
+import attrs
 import zmq
 
+from kernelbridge.bridges.clock import Clock
+from kernelbridge.bridges.clock_poller import ClockPoller
 from kernelbridge.bridges.socket_bridge import Context, Frame, Socket
 from kernelbridge.wire.connection import Channel, ConnectionInfo, random_curve_keys
 
-__all__ = ["READ_CHANNELS", "Sockets"]
+__all__ = ["READ_CHANNELS", "Sockets", "Until"]
 
 READ_CHANNELS: tuple[Channel, ...] = ("iopub", "shell", "control", "stdin")
 """The channels on which messages come. What lies ready on several at once is read in this order."""
+
+
+@attrs.frozen
+class Until:
+    """The end of a wait: so many seconds on the client's clock or in real time, whichever have passed first.
+
+    So a test can let the time of a wait pass, and what never comes ends one also where the clock stands.
+    """
+
+    clock: Clock
+    due: float
+    real_due: float
+
+    @classmethod
+    def after(cls, seconds: float, clock: Clock) -> Self:
+        """Return the end of a wait that begins now."""
+        return cls(clock, clock.monotonic() + seconds, time.monotonic() + seconds)
+
+    def within(self, seconds: float) -> Self:
+        """Return the end of a wait that ends with this one, and after so many seconds at the latest."""
+        soon = self.after(seconds, self.clock)
+        return attrs.evolve(soon, due=min(self.due, soon.due), real_due=min(self.real_due, soon.real_due))
+
+    def passed(self) -> bool:
+        return self.clock.monotonic() >= self.due or time.monotonic() >= self.real_due
 
 
 class Sockets:
@@ -27,13 +58,14 @@ class Sockets:
         context: Context,
         identity: bytes,
         ended: Socket | None,
+        clock: Clock,
         receive_limit: int = 0,
     ) -> None:
         self._ended = ended
         self._gone: set[Channel] = set()
         self._sockets: dict[Channel, Socket] = {}
         self._monitors: dict[Channel, Socket] = {}
-        self._poller = zmq.Poller()
+        self._poller = ClockPoller(context, clock, "protocol client")
         for channel in READ_CHANNELS:
             socket = self._sockets[channel] = context.socket(zmq.SUB if channel == "iopub" else zmq.DEALER)
             socket.linger = 0
@@ -49,10 +81,10 @@ class Sockets:
                 socket.rcvhwm = receive_limit
             self._monitors[channel] = socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
             socket.connect(info.endpoint(channel))
-            self._poller.register(socket, zmq.POLLIN)
-            self._poller.register(self._monitors[channel], zmq.POLLIN)
+            self._poller.register(socket)
+            self._poller.register(self._monitors[channel])
         if ended is not None:
-            self._poller.register(ended, zmq.POLLIN)
+            self._poller.register(ended)
 
     def send(self, channel: Channel, frames: list[Frame]) -> bool:
         """Send, and return whether there is anybody to send to: a kernel in this process may have gone."""
@@ -73,11 +105,14 @@ class Sockets:
         """Return whether the kernel has gone, and nothing more can come on this channel once it has been read."""
         return channel in self._gone
 
-    def read(self, seconds: float) -> list[tuple[Channel, list[Frame]]]:
-        """Wait at most so long until something comes or the kernel goes, and return what has come."""
-        ready = {socket for socket, _ in self._poller.poll(max(0, round(seconds * 1000)))}
+    def read(self, until: Until | None = None) -> list[tuple[Channel, list[Frame]]]:
+        """Wait until something comes or the kernel goes, not at all by default, and return what has come."""
+        if until is None:
+            ready = self._poller.poll(None, guard=0)
+        else:
+            ready = self._poller.poll(until.due, guard=until.real_due - time.monotonic())
         # Before the reading, so that what the kernel sent before it went is read with it.
-        if self._ended in ready:
+        if self._ended is not None and self._ended in ready:
             self._poller.unregister(self._ended)
             self._gone.update(READ_CHANNELS)
         for channel, monitor in self._monitors.items():
@@ -100,3 +135,4 @@ class Sockets:
             socket.disable_monitor()
             self._monitors[channel].close(0)
             socket.close(0)
+        self._poller.close()

@@ -13,6 +13,7 @@ from pathlib import Path
 import attrs
 import zmq
 
+from kernelbridge.bridges.clock import Clock
 from kernelbridge.bridges.socket_bridge import Context, Socket
 from kernelbridge.frontend.bridge import Bridge, launch
 from kernelbridge.kernel.handler import Handler
@@ -46,18 +47,21 @@ class Running:
 
 
 @contextmanager
-def running(target: Target, context: Context | None, deadline: Callable[[], float]) -> Iterator[Running]:
+def running(
+    target: Target, context: Context | None, deadline: Callable[[], float], clock: Clock | None = None
+) -> Iterator[Running]:
     """Give a running kernel. What was started for it has ended when the block has.
 
-    `deadline` tells how many seconds a wait may take. `context` is needed for a Kernel that serves over inproc. Raises
-    what the loading of a connection file and the launch of a kernel raise.
+    `deadline` tells how many seconds of real time a wait may take. `context` is needed for a Kernel that serves over
+    inproc. The `clock` is that of a handler's kernel: what is launched starts in real time. Raises what the loading of
+    a connection file and the launch of a kernel raise.
     """
     own: Context | None = zmq.Context() if context is None else None
     shared = context or own or zmq.Context()
     try:
         match target:
             case Handler():
-                with _served(target, shared, deadline) as found:
+                with _served(target, shared, deadline, clock) as found:
                     yield found
             case Kernel():
                 if not all(target.connection.ports.values()):
@@ -95,8 +99,8 @@ def _launched(name: str, context: Context, deadline: Callable[[], float]) -> Ite
 class _Announced(Kernel):
     """A kernel that says when its handler has started. Its Shell answers before."""
 
-    def __init__(self, handler: Handler, connection: ConnectionInfo, context: Context) -> None:
-        super().__init__(handler, connection, context=context)
+    def __init__(self, handler: Handler, connection: ConnectionInfo, context: Context, clock: Clock | None) -> None:
+        super().__init__(handler, connection, context=context, clock=clock)
         self.begun = threading.Event()
 
     def _ready(self) -> None:
@@ -134,12 +138,14 @@ class _Serving(threading.Thread):
 
 
 @contextmanager
-def _served(handler: Handler, context: Context, deadline: Callable[[], float]) -> Iterator[Running]:
+def _served(
+    handler: Handler, context: Context, deadline: Callable[[], float], clock: Clock | None
+) -> Iterator[Running]:
     name = f"kernelbridge-testing-{secrets.token_hex(8)}"
     # Known beforehand, so that a client can be there before the kernel is.
     ports = {channel: number for number, channel in enumerate(CHANNELS, 1)}
     info = ConnectionInfo(transport="inproc", ip=name, key=random_key()).with_ports(ports)
-    kernel = _Announced(handler, info, context)
+    kernel = _Announced(handler, info, context, clock)
     ended = context.socket(zmq.PAIR)
     serving = _Serving(kernel, context, f"inproc://{name}-ended")
     ended.bind(f"inproc://{name}-ended")
