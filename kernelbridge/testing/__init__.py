@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from kernelbridge.testing.channel import ProtocolChannel
     from kernelbridge.testing.client import DEADLINE, ProtocolClient
     from kernelbridge.testing.clock import VirtualClock
+    from kernelbridge.testing.kernelspecs import scripted_kernelspec
     from kernelbridge.testing.manual import ManualKernel
     from kernelbridge.testing.matchers import (
         Matcher,
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from kernelbridge.testing.scripted import ScriptedKernel
     from kernelbridge.testing.steps import (
         Always,
+        Scriptable,
         Step,
         always,
         bad_signature,
@@ -76,6 +78,7 @@ __all__ = [
     "ProtocolClient",
     "ProtocolFailure",
     "Record",
+    "Scriptable",
     "ScriptedKernel",
     "Step",
     "StoredTranscripts",
@@ -116,6 +119,7 @@ __all__ = [
     "reply",
     "request",
     "result",
+    "scripted_kernelspec",
     "send",
     "starting",
     "status",
@@ -132,6 +136,7 @@ _MODULES = {
         "ProtocolClient",
     ),
     "clock": ("VirtualClock",),
+    "kernelspecs": ("scripted_kernelspec",),
     "manual": ("ManualKernel",),
     "patterns": (
         "ANY",
@@ -143,6 +148,7 @@ _MODULES = {
     "scripted": ("ScriptedKernel",),
     "steps": (
         "Always",
+        "Scriptable",
         "Step",
         "always",
         "bad_signature",

@@ -101,11 +101,11 @@ class KernelSockets:
             raise
         self.connection = connection.with_ports(ports)
 
-    def sleep(self) -> None:
-        """Read nothing, until what is watched has something to read."""
+    def sleep(self, seconds: float | None) -> None:
+        """Read nothing for so long (None: for ever), or until what is watched has something to read."""
         for channel in CHANNELS:
             self._poller.unregister(self._sockets[channel])
-        self._poller.poll()
+        self._poller.poll(None if seconds is None else round(seconds * 1000))
 
     def watch(self, socket: Socket) -> None:
         """Let `read` return, too, when another socket has something to read."""

@@ -26,14 +26,15 @@ What the script does not await is answered by standing answers (`always`) or fai
 start: a kernel_info_request is answered, and a shutdown_request ends the kernel. ``always(request("kernel_info"))``,
 which takes and never answers, turns the first off. Subscriptions are welcomed and heartbeats echoed.
 
-A kernel that the test plays itself, step by step, is a `ManualKernel`.
+A kernel in a process of its own, which can be launched by name and can exit, is made by `scripted_kernelspec`; one that
+the test plays itself, step by step, is a `ManualKernel`.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, Unpack
@@ -59,18 +60,29 @@ _OUTLINE_BEHIND: Final = 10
 
 
 class Player(ManualKernel):
-    """A kernel that plays its script. Used by one thread, but for `words` and `played`."""
+    """A kernel that plays its script. Used by one thread, but for `words`.
 
-    def __init__(self, script: Sequence[Scriptable | Always], **options: Unpack[KernelOptions]) -> None:
+    Calls `on_played` when the script has been played to its end. One that is not `patient` ends then when nothing has
+    come for the deadline; else the test has to tell it.
+    """
+
+    def __init__(
+        self,
+        script: Sequence[Scriptable | Always],
+        *,
+        on_played: Callable[[], object] = lambda: None,
+        patient: bool = True,
+        **options: Unpack[KernelOptions],
+    ) -> None:
         standing = tuple(step for step in script if isinstance(step, Always))
         super().__init__(always=(*standing, *_ANSWERS), **options)
         self.words: ChannelBridge[str | None]
         """Tells the kernel to go on at a cue, by its name, or to end, by None. Any thread may."""
-        self.played = threading.Event()
-        """Set when the script has been played to its end, or never will be."""
         self.cut_short = False
         """Whether the test has ended before the script had."""
         self._script = as_steps([step for step in script if not isinstance(step, Always)])
+        self._on_played = on_played
+        self._patient = patient
         self._outline = list(outline(self._script))
         self._begun = 0
         self._standing = False
@@ -85,34 +97,34 @@ class Player(ManualKernel):
     def close_sockets(self) -> None:
         super().close_sockets()
         self.words.close()
-        self.played.set()
 
-    def perform(self, patience: float | None = None) -> None:
+    def perform(self) -> None:
         """Play the script, and then give standing answers until the kernel is told to end or dies.
 
-        Also ends when nothing has come for `patience` seconds. Raises `ProtocolFailure`.
+        Raises `ProtocolFailure`.
         """
         self.play(*self._script)
         if self._begun < len(self._outline):
             self.fail("the script was not played to its end", self.hopeless())
-        self.played.set()
+        if not self._hangs:
+            self._on_played()
         while not self.dead and not self._hangs:
             self._answer_standing(None)
             if unexpected := [channel for channel in REQUEST_CHANNELS if self._waiting[channel]]:
                 headline = f"{unexpected[0]}: a message that no step expects"
                 self.fail(headline, "the script has been played to its end", unexpected[0])
-            if self.hopeless() or not self._wait(patience):
+            if self.hopeless() or not self._something_comes():
                 return
 
-    def _wait(self, seconds: float | None) -> bool:
-        """Wait until something comes. Returns False when nothing has, for so long."""
+    def _something_comes(self) -> bool:
+        """Wait for something, and return whether it has come in time."""
         before = len(self.time_line.events)
-        end = None if seconds is None else time.monotonic() + seconds
+        end = time.monotonic() + self.deadline
         while len(self.time_line.events) == before and not self._ending:
-            left = None if end is None else end - time.monotonic()
-            if left is not None and left <= 0:
+            left = end - time.monotonic()
+            if left <= 0 and not self._patient:
                 return False
-            self._receive_or_fail(left)
+            self._receive_or_fail(None if self._patient else left)
         return True
 
     # What the test says
@@ -153,7 +165,10 @@ class Player(ManualKernel):
 
     def hang(self) -> None:
         super().hang()
-        self._sockets.sleep()
+        if self._begun == len(self._outline):
+            # It may never come back.
+            self._on_played()
+        self._sockets.sleep(None if self._patient else self.deadline)
 
     # The report
 
@@ -176,10 +191,11 @@ class Player(ManualKernel):
 
 
 class _Thread(Service):
-    """Plays a script, and keeps what went wrong."""
+    """Plays a script, and keeps what went wrong. Sets `over` at its end."""
 
-    def __init__(self, player: Player) -> None:
+    def __init__(self, player: Player, over: threading.Event) -> None:
         super().__init__("testing-scripted")
+        self._over = over
         self.failure: BaseException | None = None
         self._player = player
 
@@ -192,6 +208,7 @@ class _Thread(Service):
             self.failure = failure
         finally:
             self._player.close_sockets()
+            self._over.set()
 
     def wake(self) -> None:
         self._player.words.put(None)
@@ -208,8 +225,9 @@ class ScriptedKernel:
     """
 
     def __init__(self, *script: Scriptable | Always, **options: Unpack[KernelOptions]) -> None:
-        self._player = Player(script, **options)
-        self._thread = _Thread(self._player)
+        self._played = threading.Event()
+        self._player = Player(script, on_played=self._played.set, **options)
+        self._thread = _Thread(self._player, self._played)
 
     @property
     def connection(self) -> ConnectionInfo:
@@ -237,7 +255,7 @@ class ScriptedKernel:
 
     def wait(self) -> None:
         """Wait until the script has been played to its end. Raises what the kernel's thread raised."""
-        if not self._player.played.wait(self._player.deadline):
+        if not self._played.wait(self._player.deadline):
             raise TimeoutError(f"the script has not ended within {self._player.deadline:g} s")
         self.check()
 
