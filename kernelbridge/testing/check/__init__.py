@@ -13,8 +13,11 @@ from kernelbridge.testing.check.model import (
     Verdict,
     Weight,
 )
+from kernelbridge.testing.check.run import RULES, TRIALS, check, select_rules
 
 __all__ = [
+    "RULES",
+    "TRIALS",
     "Checked",
     "Measure",
     "OnProgress",
@@ -24,4 +27,6 @@ __all__ = [
     "Status",
     "Verdict",
     "Weight",
+    "check",
+    "select_rules",
 ]

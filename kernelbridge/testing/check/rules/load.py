@@ -1,0 +1,211 @@
+"""Rules of load: nothing is lost, with readers who read and readers who stall; big messages come whole."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+import zmq
+
+from kernelbridge.bridges.socket_bridge import Socket
+from kernelbridge.testing.check.failures import NotApplicable
+from kernelbridge.testing.check.procedure import LOST, Trial, rule
+from kernelbridge.testing.check.rules.status import speaks, states
+from kernelbridge.testing.check.samples import marks
+from kernelbridge.wire.frames import decode
+from kernelbridge.wire.messages import Message
+from kernelbridge.wire.signing import Signer
+
+_LINES = 5_000
+_STALLED_LINES = 10_000
+_STALL_SECONDS = 1.5
+_QUIET_SECONDS = 0.7
+_BIG = 4_000_000
+_BIG_REQUEST = 2_000_000
+
+
+@rule(
+    "load.welcome",
+    "A new subscription is welcomed",
+    'specification, "Welcome message"; JEP 65',
+    most=10,
+    seconds=5.0,
+)
+def welcome(trial: Trial) -> str:
+    version = str(trial.running.info.get("protocol_version"))
+    if not speaks(version, 5, 5):
+        raise NotApplicable(f"came with protocol 5.5, the kernel says {version}")
+    with _reader(trial, stalls=False) as reader:
+        signer = Signer(trial.running.connection.key, trial.running.connection.signature_scheme)
+        end = time.monotonic() + 1.0
+        while reader.poll(max(0, round((end - time.monotonic()) * 1000))):
+            message = decode(reader.recv_multipart(), signer)
+            if message.msg_type == "iopub_welcome":
+                return _welcome_problem(message)
+    return "no iopub_welcome came within 1 s"
+
+
+def _welcome_problem(message: Message) -> str:
+    if message.parent is not None:
+        return "it has a parent"
+    said = message.content.get("subscription")
+    return "" if said == "" else f"its subscription is {said!r}, and was to everything"
+
+
+@rule(
+    "load.lines",
+    f"Of {_LINES:,} lines printed in a row none is lost, with a reader who reads",
+    "contract K8; the specification is silent",
+    "expectation",
+    needs=("many",),
+    most=2,
+    seconds=15.0,
+    kind=LOST,
+)
+def lines(trial: Trial) -> str:
+    _print_many(trial)
+    return _loss(trial, _LINES, trial.kernel.received("iopub"))
+
+
+@rule(
+    "load.idle",
+    f"Of {_LINES:,} lines printed in a row none comes behind the idle, or with another cell as its parent",
+    'specification, "Kernel status": idle, when it has finished publishing associated IOPub messages',
+    needs=("many",),
+    most=2,
+    seconds=15.0,
+)
+def idle(trial: Trial) -> str:
+    request = _print_many(trial)
+    place = {id(message): place for place, message in enumerate(trial.kernel.received("iopub"))}
+    end = next(place[id(message)] for message in trial.kernel.published(request) if states([message]) == ["idle"])
+    late = sum(message.msg_type == "stream" for message in trial.kernel.received("iopub")[end:])
+    return f"{late:,} messages came behind the idle" if late else ""
+
+
+def _print_many(trial: Trial) -> Message:
+    """Print many lines, and return the request when all have come, or nothing comes any more."""
+    kernel = trial.kernel
+    request = trial.run(("many", _LINES)).request
+    kernel.settle()
+    if len(marks(kernel.published(request))) < _LINES:
+        kernel.until_quiet(_QUIET_SECONDS)
+    return request
+
+
+@rule(
+    "load.stalled",
+    f"Of {_STALLED_LINES:,} lines none is lost to a reader who stalls for {_STALL_SECONDS:g} s and then reads on",
+    "contract K8; the specification is silent",
+    "expectation",
+    needs=("many",),
+    most=1,
+    seconds=20.0,
+    kind=LOST,
+)
+def stalled(trial: Trial) -> str:
+    kernel = trial.kernel
+    with _reader(trial, stalls=True) as reader:
+        seen = _Reading(trial, reader)
+        while not reader.poll(0):
+            kernel.settle()
+        seen.until_quiet()
+        seen.messages.clear()
+        request = kernel.execute(trial.samples.cell(("many", _STALLED_LINES)))
+        # The reader sees nothing of this until it reads on.
+        kernel.wait("", lambda: False, _STALL_SECONDS)
+        # A kernel that loses nothing may wait for its readers.
+        while not kernel.wait("", lambda: kernel.has_reply(request), 0.01) and kernel.seconds_left > 0:
+            seen.take()
+        trial.succeeded(kernel.finish(request))
+        seen.until_quiet()
+        # Neither reader is at fault for what comes late.
+        kernel.until_quiet(_QUIET_SECONDS)
+        seen.until_quiet()
+        return _loss(trial, _STALLED_LINES, seen.messages)
+
+
+def _loss(trial: Trial, printed: int, messages: Iterable[Message]) -> str:
+    """Return how many of the marks from 1 to `printed` are not among those of the messages."""
+    seen = {number for _, number in marks(messages) if number <= printed}
+    lost = printed - len(seen)
+    trial.measured = float(lost)
+    return f"{lost:,} of {printed:,} lines are lost" if lost else ""
+
+
+@rule(
+    "load.big-output",
+    f"An output of {_BIG // 1_000_000} MB comes whole",
+    "what every user expects; the specification knows no limit",
+    "expectation",
+    needs=("big",),
+    most=2,
+    seconds=10.0,
+)
+def big_output(trial: Trial) -> str:
+    handled = trial.run(("big", _BIG))
+    trial.kernel.settle()
+    if _letters(handled.shown) < _BIG:
+        trial.kernel.until_quiet(_QUIET_SECONDS)
+    came = _letters(trial.kernel.received("iopub"))
+    return "" if came == _BIG else f"{came:,} of {_BIG:,} letters came"
+
+
+def _letters(messages: Iterable[Message]) -> int:
+    return sum(str(message.content.get("text")).count("x") for message in messages if message.msg_type == "stream")
+
+
+@rule(
+    "load.big-request",
+    f"A cell of {_BIG_REQUEST // 1_000_000} MB runs",
+    "what every user expects; the specification knows no limit",
+    "expectation",
+    needs=("print", "comment"),
+    most=2,
+    seconds=10.0,
+)
+def big_request(trial: Trial) -> str:
+    line = f"{trial.cell('comment')} {'x' * 77}\n"
+    code = line * (_BIG_REQUEST // len(line)) + trial.cell(("print", 1))
+    handled = trial.kernel.run(code)
+    trial.kernel.settle()
+    shown = trial.marks(trial.kernel.received("iopub"))
+    return "" if handled.status == "ok" and shown else f"it is answered with {handled.status!r}"
+
+
+# Readers of their own
+
+
+@contextmanager
+def _reader(trial: Trial, *, stalls: bool) -> Iterator[Socket]:
+    """Give a subscriber; one that `stalls` takes next to nothing that is not read, as one over a slow line would."""
+    info, context = trial.running.connection, trial.running.context
+    with context.socket(zmq.SUB) as reader:
+        reader.linger = 0
+        reader.rcvhwm = 1 if stalls else 0
+        if stalls:
+            reader.rcvbuf = 4096
+        reader.subscribe(b"")
+        reader.connect(info.endpoint("iopub"))
+        yield reader
+
+
+class _Reading:
+    """What a reader of its own reads."""
+
+    def __init__(self, trial: Trial, reader: Socket) -> None:
+        connection = trial.running.connection
+        self.messages: list[Message] = []
+        self._reader = reader
+        self._signer = Signer(connection.key, connection.signature_scheme)
+
+    def take(self) -> None:
+        """Read all that there is."""
+        while self._reader.poll(0):
+            self.messages.append(decode(self._reader.recv_multipart(), self._signer))
+
+    def until_quiet(self) -> None:
+        """Read until nothing has come for a while."""
+        while self._reader.poll(round(_QUIET_SECONDS * 1000)):
+            self.take()

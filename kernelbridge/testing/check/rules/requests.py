@@ -1,0 +1,332 @@
+"""Rules of requests and their replies, and of what an error does to the requests behind it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kernelbridge.testing.check.failures import NotApplicable, NotMeasured
+from kernelbridge.testing.check.observer import Handled
+from kernelbridge.testing.check.procedure import Trial, rule
+from kernelbridge.testing.check.rules.status import bracket_problem
+from kernelbridge.wire.messages import Message
+
+_EXECUTE = 'specification, "Execute"'
+_PATIENCE = 2.0
+_QUEUED_MILLISECONDS = 200
+"""How long a cell waits before it fails, so that what is sent behind it is there by then."""
+
+
+@rule(
+    "requests.info",
+    "kernel_info_reply has all of its fields",
+    'specification, "Kernel info"',
+    most=1,
+)
+def info(trial: Trial) -> str:
+    kernel = trial.kernel
+    content = kernel.finish(kernel.send("kernel_info_request")).reply.content
+    missing = [
+        name
+        for name in ("protocol_version", "implementation", "implementation_version", "banner")
+        if name not in content
+    ]
+    language = content.get("language_info")
+    if not isinstance(language, dict):
+        missing.append("language_info")
+    else:
+        missing += [
+            f"language_info.{name}"
+            for name in ("name", "version", "mimetype", "file_extension")
+            if name not in language
+        ]
+    return f"it has no {', '.join(missing)}" if missing else ""
+
+
+@rule(
+    "requests.reply",
+    "execute_reply has a status that there is, a count, and of an error what it was",
+    'specification, "Request-Reply" and "Execution results"',
+)
+def reply(trial: Trial) -> str:
+    fails = trial.number % 2 == 1 and trial.samples.knows("error")
+    content = trial.kernel.run(trial.cell(("error", 1)) if fails else "").reply.content
+    status = content.get("status")
+    if status not in ("ok", "error", "aborted"):
+        return f"its status is {status!r}"
+    if not isinstance(content.get("execution_count"), int):
+        return f"its execution_count is {content.get('execution_count')!r}"
+    if status == "error":
+        missing = [name for name in ("ename", "evalue", "traceback") if name not in content]
+        return f"an error reply has no {', '.join(missing)}" if missing else ""
+    return ""
+
+
+@rule(
+    "requests.error",
+    "A cell that fails shows an error and is answered with one",
+    'specification, "Execution errors"',
+    needs=("error",),
+)
+def error(trial: Trial) -> str:
+    handled = trial.kernel.run(trial.cell(("error", 1)))
+    if handled.status != "error":
+        return f"the status of the reply is {handled.status!r}"
+    count = sum(message.msg_type == "error" for message in handled.shown)
+    return "" if count == 1 else f"{count or 'no'} error messages on IOPub"
+
+
+@rule(
+    "requests.count",
+    "The execution counter goes up by one for each cell that is stored, and execute_input has the same",
+    'specification, "Execution counter (prompt number)"',
+    needs=("print",),
+)
+def count(trial: Trial) -> str:
+    first, second = (trial.run(("print", number)) for number in (1, 2))
+    before, after = (handled.reply.content.get("execution_count") for handled in (first, second))
+    if not isinstance(before, int) or after != before + 1:
+        return f"{before!r} is followed by {after!r}"
+    said = [
+        message.content.get("execution_count") for message in second.published if message.msg_type == "execute_input"
+    ]
+    return "" if said == [after] else f"execute_input has {said}, execute_reply {after}"
+
+
+@rule(
+    "requests.input",
+    "The code of a cell is shown to all frontends, once and as it was sent",
+    'specification, "Code inputs"',
+    needs=("print",),
+)
+def execute_input(trial: Trial) -> str:
+    code = trial.cell(("print", 1), ("print", 2))
+    handled = trial.kernel.run(code)
+    said = [message.content.get("code") for message in handled.published if message.msg_type == "execute_input"]
+    return "" if said == [code] else f"execute_input came {len(said)} times, with {said[:1]}"
+
+
+@rule(
+    "requests.silent",
+    "A silent execution has no execute_result",
+    f"{_EXECUTE}: will not have an execute_result",
+    needs=("result",),
+)
+def silent(trial: Trial) -> str:
+    code = trial.cell(("result", 1))
+    if not any(message.msg_type == "execute_result" for message in trial.kernel.run(code).shown):
+        raise NotMeasured("the sample shows no execute_result")
+    handled = trial.kernel.run(code, silent=True, store_history=False)
+    trial.kernel.settle()
+    return "it has one" if any(message.msg_type == "execute_result" for message in handled.shown) else ""
+
+
+@rule(
+    "requests.no-stdin",
+    "Without allow_stdin the kernel asks for no input, and the cell ends",
+    'specification, "Execute" and "Messages on the stdin channel"',
+    needs=("input",),
+    most=5,
+)
+def no_stdin(trial: Trial) -> str:
+    kernel = trial.kernel
+    request = kernel.execute(trial.cell(("input", 1)), allow_stdin=False)
+    kernel.wait("neither a reply nor a prompt", lambda: kernel.has_reply(request) or bool(kernel.received("stdin")))
+    kernel.wait("", lambda: bool(kernel.received("stdin")), 0)
+    asked = kernel.received("stdin")
+    if asked:
+        kernel.send("input_reply", {"value": ""}, channel="stdin", parent=asked[0])
+    kernel.finish(request)
+    return "it sends an input_request" if asked else ""
+
+
+@rule(
+    "requests.extra-field",
+    "A field that nobody knows is passed over",
+    'specification, "Compatibility": both sides should allow extra fields in known message types',
+)
+def extra_field(trial: Trial) -> str:
+    kernel = trial.kernel
+    content = {"code": "", "silent": False, "store_history": True, "user_expressions": {}, "allow_stdin": False}
+    request = kernel.send("execute_request", {**content, "stop_on_error": True, "kernelbridge_check": {"a": [1]}})
+    status = kernel.finish(request).status
+    return "" if status == "ok" else f"the reply says {status!r}"
+
+
+@rule(
+    "requests.unknown",
+    "A request of unknown type does no harm",
+    'specification, "Compatibility": both sides should allow unexpected message types',
+)
+def unknown(trial: Trial) -> str:
+    kernel = trial.kernel
+    kernel.send("kernelbridge_check_request")
+    kernel.finish(kernel.send("kernel_info_request"))
+    return ""
+
+
+@rule(
+    "requests.unknown-idle",
+    "A request of unknown type has its busy and its idle",
+    "kernelbridge's contract on bad input; the specification leaves it open",
+    "expectation",
+)
+def unknown_idle(trial: Trial) -> str:
+    kernel = trial.kernel
+    request = kernel.send("kernelbridge_check_request")
+    kernel.settle()
+    return bracket_problem(kernel.published(request))
+
+
+@rule(
+    "requests.all",
+    "Of many requests sent at once, each has one reply",
+    f"{_EXECUTE}: the kernel always sends a reply",
+    most=3,
+)
+def all_answered(trial: Trial) -> str:
+    kernel = trial.kernel
+    requests = [kernel.send("kernel_info_request") for _ in range(100)]
+    kernel.wait("", lambda: all(map(kernel.has_reply, requests)), 5.0)
+    kernel.settle()
+    answered = [message.parent_id for message in kernel.received("shell")]
+    missing = sum(request.msg_id not in answered for request in requests)
+    if missing:
+        return f"{missing} of {len(requests)} have no reply"
+    twice = sum(answered.count(request.msg_id) > 1 for request in requests)
+    return f"{twice} of {len(requests)} have more than one reply" if twice else ""
+
+
+# What an error does
+
+
+def _failing(trial: Trial, **options: Any) -> tuple[Message, list[Message]]:
+    """Send a cell that fails after a while and three more behind it, and return all four once the first has failed."""
+    kernel = trial.kernel
+    # Known before anything is sent.
+    codes = [trial.cell(("print", number)) for number in (1, 2, 3)]
+    failing = kernel.execute(trial.cell(("sleep", _QUEUED_MILLISECONDS), ("error", 9)), **options)
+    queued = [kernel.execute(code) for code in codes]
+    if kernel.finish(failing).status != "error":
+        _outcomes(trial, queued)
+        raise NotMeasured("the sample of an error does not fail")
+    return failing, queued
+
+
+def _outcomes(trial: Trial, queued: list[Message]) -> list[Handled | None]:
+    """Return what became of queued requests; None for one that was not answered."""
+    kernel = trial.kernel
+    kernel.wait("", lambda: all(kernel.has_reply(one) and kernel.is_idle(one) for one in queued), _PATIENCE)
+    kernel.settle()
+    return [kernel.handled(one) if kernel.has_reply(one) else None for one in queued]
+
+
+@rule(
+    "abort.queued",
+    "After an error, what was queued behind it does not run",
+    f"{_EXECUTE}: stop_on_error aborts the execution queue; contract K11",
+    needs=("print", "sleep", "error"),
+    most=5,
+)
+def abort_queued(trial: Trial) -> str:
+    _, queued = _failing(trial)
+    _outcomes(trial, queued)
+    ran = [number for number, one in enumerate(queued, 1) if trial.marks(trial.kernel.published(one))]
+    return f"{len(ran)} of {len(queued)} queued cells ran" if ran else ""
+
+
+@rule(
+    "abort.replies",
+    "What is aborted is answered, with one busy and then one idle",
+    f"{_EXECUTE}: the kernel always sends a reply; contract K11",
+    needs=("print", "sleep", "error"),
+    most=5,
+)
+def abort_replies(trial: Trial) -> str:
+    _, queued = _failing(trial)
+    for request, outcome in zip(queued, _outcomes(trial, queued), strict=True):
+        if outcome is None:
+            return "a queued request has no reply"
+        problem = bracket_problem(trial.kernel.published(request))
+        if problem:
+            return f"{problem}, of a request that was answered with {outcome.status!r}"
+        if outcome.status == "ok" and not trial.marks(outcome.shown):
+            return "a request that did not run is answered with 'ok'"
+    return ""
+
+
+@rule(
+    "abort.unasked",
+    "Without stop_on_error, what was queued behind an error runs",
+    f"{_EXECUTE}: if False, queued execute_requests will execute",
+    needs=("print", "sleep", "error"),
+    most=5,
+)
+def abort_unasked(trial: Trial) -> str:
+    _, queued = _failing(trial, stop_on_error=False)
+    outcomes = _outcomes(trial, queued)
+    ran = sum(outcome is not None and bool(trial.marks(outcome.shown)) for outcome in outcomes)
+    return "" if ran == len(queued) else f"{len(queued) - ran} of {len(queued)} queued cells did not run"
+
+
+@rule(
+    "abort.over",
+    "What is sent when the error has been answered runs",
+    f"{_EXECUTE}: stop_on_error aborts the queue, not what comes later",
+    needs=("print", "error"),
+)
+def abort_over(trial: Trial) -> str:
+    kernel = trial.kernel
+    if kernel.run(trial.cell(("error", 1))).status != "error":
+        raise NotMeasured("the sample of an error does not fail")
+    status = kernel.run(trial.cell(("print", 2))).status
+    return "" if status == "ok" else f"it is answered with {status!r}"
+
+
+# Comms
+
+
+def _own_target(trial: Trial) -> None:
+    """Raise `NotApplicable` unless the kernel lists the comm that the samples have opened."""
+    kernel = trial.kernel
+    request = kernel.send("comm_info_request")
+    listed = kernel.wait("", lambda: kernel.has_reply(request), _PATIENCE)
+    comms = kernel.handled(request).reply.content.get("comms") if listed else None
+    if not isinstance(comms, dict) or not comms:
+        raise NotApplicable("the kernel lists no comms, and so has none that a frontend could open")
+
+
+@rule(
+    "comms.unknown-target",
+    "A comm_open for a target that is not there is answered with a comm_close",
+    'specification, "Opening a Comm"',
+    needs=("comm",),
+)
+def unknown_target(trial: Trial) -> str:
+    _own_target(trial)
+    kernel = trial.kernel
+    name = f"kernelbridge-check-{trial.number}"
+    kernel.send("comm_open", {"comm_id": name, "target_name": "kernelbridge.nowhere", "data": {}})
+    kernel.settle()
+    closed = [
+        message
+        for message in kernel.received("iopub")
+        if message.msg_type == "comm_close" and message.content.get("comm_id") == name
+    ]
+    return "" if len(closed) == 1 else f"{len(closed) or 'no'} comm_close came"
+
+
+@rule(
+    "comms.brackets",
+    "A comm message is handled between a busy and an idle",
+    'specification, "Output Side Effects": publish busy and idle, just like an execute request',
+    needs=("comm",),
+)
+def comm_brackets(trial: Trial) -> str:
+    _own_target(trial)
+    kernel = trial.kernel
+    # One that nobody has opened has no handler: which of its own comms a kernel handles is not known here.
+    opened = kernel.send(
+        "comm_open", {"comm_id": "kernelbridge-check", "target_name": "kernelbridge.nowhere", "data": {}}
+    )
+    kernel.settle()
+    return bracket_problem(kernel.published(opened))
