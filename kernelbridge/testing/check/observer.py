@@ -18,7 +18,7 @@ from kernelbridge.bridges.clock import SystemClock
 from kernelbridge.bridges.socket_bridge import Context, Frame
 from kernelbridge.testing.check.failures import KernelDied, KernelHung
 from kernelbridge.testing.report import Event, TimeLine
-from kernelbridge.testing.sockets import Sockets
+from kernelbridge.testing.sockets import Sockets, Until
 from kernelbridge.wire.connection import Channel, ConnectionInfo
 from kernelbridge.wire.errors import WireError
 from kernelbridge.wire.frames import decode, encode
@@ -78,7 +78,8 @@ class Observer:
         self._clock = SystemClock()
         self._session = Session(self._clock.now)
         self._signer = Signer(info.key, info.signature_scheme)
-        self._sockets = Sockets(info, context, self._session.session_id.encode(), None)
+        self._sockets = Sockets(info, context, self._session.session_id.encode(), None, self._clock)
+        self._sockets.subscribe(b"")
         self._began = self._end = 0.0
         self._published: dict[str, list[Message]] = {}
         self._replies: dict[str, Message] = {}
@@ -140,7 +141,7 @@ class Observer:
         header = self._session.header(msg_type, subshell_id)
         message = Message(header, dict(content or {}), None if parent is None else parent.header)
         where: Channel = channel or ("control" if msg_type in _ON_CONTROL else "shell")
-        self.time_line.sent(Event("->", where, self._seconds(), message))
+        self.time_line.add_request(Event("->", where, self._seconds(), message))
         self.send_frames(where, encode(message, self._signer))
         return message
 
@@ -250,7 +251,7 @@ class Observer:
         return KernelDied(self._fate() or "the kernel closed its connections")
 
     def _read(self, seconds: float) -> None:
-        for channel, frames in self._sockets.read(seconds):
+        for channel, frames in self._sockets.read(Until.after(seconds, self._clock)):
             try:
                 message = decode(frames, self._signer)
             except WireError as error:
