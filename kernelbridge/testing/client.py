@@ -62,9 +62,9 @@ class ProtocolClient:
 
     Takes the kernel as a `Target` and, where a Kernel serves over inproc, its ZMQ `context`; the `deadline` of every
     wait in seconds, which has passed when they have, on the client's clock or in real time; and that `clock`, on which
-    the kernel's timers are as well where it was given as a handler. When the block begins, the subscription is in
-    effect, and what came before is forgotten; without `settle` nothing is, and `starting` or `iopub_welcome` may be
-    expected.
+    the kernel's timers are as well where it was given as a handler. When the block begins, all channels are connected,
+    the subscription is in effect, and what came before is forgotten; without `settle` nothing is, and `starting` or
+    `iopub_welcome` may be expected.
 
     `topics` are what it subscribes to on IOPub, by default all. `identity` is its name on the other channels (a random
     one), and `receive_limit` how many messages may wait in its own IOPub socket (0: any number), for a client that is
@@ -138,7 +138,7 @@ class ProtocolClient:
             )
             stack.callback(self._sockets.close)
             for topic in self._subscriptions if self._settle_first else self._topics:
-                self._sockets.subscribe(topic.encode())
+                self.subscribe(topic)
             if self._running.start is not None:
                 self._running.start()
             if self._settle_first:
@@ -229,9 +229,9 @@ class ProtocolClient:
             prompt = asked[-1]
         return self.send("input_reply", {"value": value}, parent=prompt)
 
-    def subscribe(self, topic: str) -> None:
+    def subscribe(self, topic: str | bytes) -> None:
         """Subscribe to one more topic on IOPub. A kernel that knows JEP 65 welcomes it."""
-        self._sockets.subscribe(topic.encode())
+        self._sockets.subscribe(topic.encode() if isinstance(topic, str) else topic)
 
     def expect_end(self) -> None:
         """Wait until the kernel has gone. What it sent before can be read then."""
@@ -305,6 +305,9 @@ class ProtocolClient:
             event = Event("<-", name, self._seconds(), message)
             self.time_line.events.append(event)
             self._channels[READ_CHANNELS.index(name)].unread.append(event)
+            if message.msg_type == "shutdown_reply" and message.content.get("status") == "error":
+                # It was refused: the kernel stays.
+                self._end_expected = False
         return problem
 
     def _number_fault(self, message: Message) -> str:
@@ -365,6 +368,9 @@ class ProtocolClient:
                 whole += 1
             elif end.passed():
                 self.fail(headline, self._late())
+        # Else a question would find nobody, and an end on a channel that was never reached would be waited for.
+        while missing := self._sockets.unconnected():
+            self._wait_for_probe(missing[0], end, f"there is no connection to the kernel on {missing[0]}")
         if "" not in self._topics:
             self._sockets.unsubscribe(b"")
         for channel in self._channels:

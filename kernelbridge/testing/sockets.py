@@ -7,6 +7,7 @@ from typing import Self
 
 import attrs
 import zmq
+from zmq.utils.monitor import parse_monitor_message
 
 from kernelbridge.bridges.clock import Clock
 from kernelbridge.bridges.clock_poller import ClockPoller
@@ -63,6 +64,8 @@ class Sockets:
     ) -> None:
         self._ended = ended
         self._gone: set[Channel] = set()
+        # A connection inside of the process is there at once, and nothing tells of it.
+        self._connected: set[Channel] = set(READ_CHANNELS) if info.transport == "inproc" else set()
         self._sockets: dict[Channel, Socket] = {}
         self._monitors: dict[Channel, Socket] = {}
         self._poller = ClockPoller(context, clock, "protocol client")
@@ -79,7 +82,7 @@ class Sockets:
                 socket.curve_publickey, socket.curve_secretkey = random_curve_keys()
             if channel == "iopub":
                 socket.rcvhwm = receive_limit
-            self._monitors[channel] = socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+            self._monitors[channel] = socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
             socket.connect(info.endpoint(channel))
             self._poller.register(socket)
             self._poller.register(self._monitors[channel])
@@ -101,6 +104,10 @@ class Sockets:
         """End a subscription. What of it is under way already is not read any more."""
         self._sockets["iopub"].unsubscribe(topic)
 
+    def unconnected(self) -> list[Channel]:
+        """Return the channels on which the kernel has not been reached yet."""
+        return [channel for channel in READ_CHANNELS if channel not in self._connected]
+
     def gone(self, channel: Channel) -> bool:
         """Return whether the kernel has gone, and nothing more can come on this channel once it has been read."""
         return channel in self._gone
@@ -117,8 +124,8 @@ class Sockets:
             self._gone.update(READ_CHANNELS)
         for channel, monitor in self._monitors.items():
             if monitor in ready:
-                monitor.recv_multipart()
-                self._gone.add(channel)
+                event = parse_monitor_message(monitor.recv_multipart())["event"]
+                (self._gone if event == zmq.EVENT_DISCONNECTED else self._connected).add(channel)
         return [(channel, frames) for channel in READ_CHANNELS for frames in self._drain(self._sockets[channel])]
 
     @staticmethod

@@ -149,6 +149,13 @@ def test_the_beginning_and_the_end_of_a_kernel_can_be_expected() -> None:
         client.expect_end()
 
 
+def test_a_shutdown_that_is_refused_ends_nothing() -> None:
+    with ProtocolClient(cells()) as client:
+        client.send("shutdown_request", restart="no")
+        client.iopub.expect(busy(), idle())
+        client.control.expect(reply("shutdown", status="error"))
+
+
 def test_a_parent_may_be_captured() -> None:
     parent = capture("parent")
     with ProtocolClient(cells()) as client:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -29,7 +30,7 @@ from kernelbridge.testing.targets import running
 from kernelbridge.wire.frames import decode, encode
 from kernelbridge.wire.messages import Message, Session
 from tests.support.client import DEADLINE
-from tests.support.kernels import Cells
+from tests.support.kernels import Cells, serving
 from tests.testing.conftest import Peer
 
 SOON = 0.2
@@ -335,6 +336,16 @@ def test_a_kernel_that_does_not_answer(peer: Peer) -> None:
     with fails() as failure, ProtocolClient(peer.connection, context=peer.context, deadline=SOON):
         raise AssertionError("the block is not entered")
     assert failure.value.headline == "the kernel does not answer a kernel_info_request on Shell"
+
+
+def test_a_channel_on_which_nobody_listens() -> None:
+    with socket.socket() as deaf, serving(cells()) as kernel:
+        # Bound, and so nobody else's, and it does not listen.
+        deaf.bind(("127.0.0.1", 0))
+        wrong = kernel.connection.with_ports({"stdin": deaf.getsockname()[1]})
+        with fails() as failure, ProtocolClient(wrong, deadline=10 * SOON):
+            raise AssertionError("the block is not entered")
+    assert failure.value.headline == "there is no connection to the kernel on stdin"
 
 
 def test_a_kernel_that_publishes_no_idle(peer: Peer) -> None:
