@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pytest
 
 from kernelbridge.kernel.comms import Comm
 from kernelbridge.kernel.kernel import Kernel
-from kernelbridge.wire.messages import Message
-from tests.support.client import Client, lines
-from tests.support.kernels import Cells, serving
-
-Served = tuple[Kernel, Client]
+from kernelbridge.testing import (
+    Matcher,
+    ProtocolClient,
+    busy,
+    comm_close,
+    comm_msg,
+    comm_open,
+    error,
+    execute_reply,
+    idle,
+    reply,
+    stdout,
+)
+from kernelbridge.wire.messages import Buffer, Message
+from tests.support.exchange import ask, run
+from tests.support.kernels import Cells
 
 
 @pytest.fixture
-def served() -> Iterator[Served]:
+def handler() -> Cells:
     def open_one(kernel: Kernel) -> None:
         comm = kernel.comms.open("mine", {"n": 1})
         # In the set before the call returns: Shell, which answers while this runs, would find it.
@@ -26,48 +38,46 @@ def served() -> Iterator[Served]:
     def fail_to_open(kernel: Kernel) -> None:
         kernel.comms.open("mine", {}, None, [memoryview(b"abcd")[::2]])
 
-    with (
-        serving(Cells(open_one=open_one, fail_to_open=fail_to_open)) as kernel,
-        Client(kernel.connection) as client,
-    ):
-        yield kernel, client
+    return Cells(open_one=open_one, fail_to_open=fail_to_open)
 
 
-def opening(client: Client, target: str, comm_id: str = "c1") -> list[str]:
-    request = client.send("comm_open", {"comm_id": comm_id, "target_name": target, "data": {"x": 1}})
-    return lines(client.until_idle(request))
+@pytest.fixture
+def client(handler: Cells) -> Iterator[ProtocolClient]:
+    with ProtocolClient(handler) as client:
+        yield client
 
 
-def open_comms(client: Client, **content: str) -> dict[str, dict[str, str]]:
-    reply, messages = client.ask("comm_info_request", dict(content))
-    assert lines(messages) == ["busy", "idle"]
-    found: dict[str, dict[str, str]] = reply.content["comms"]
+def tell(client: ProtocolClient, name: str, *shown: Matcher, buffers: Sequence[Buffer] = (), **content: Any) -> None:
+    """Send the message of this name (``open``) of the comm c1, and expect what it shows between its brackets."""
+    said = client.send(f"comm_{name}", {"comm_id": "c1", "data": {}, **content}, buffers=buffers)
+    client.iopub.expect(busy(), *shown, idle(), parent=said)
+
+
+def open_comms(client: ProtocolClient, **content: str) -> dict[str, dict[str, str]]:
+    found: dict[str, dict[str, str]] = ask(client, "comm_info", content).content["comms"]
     return found
 
 
-def test_k6_a_comm_of_the_kernel_is_known_when_its_cell_has_run(served: Served) -> None:
-    kernel, client = served
-    assert lines(client.run("open_one")[1]) == ["busy", "execute_input open_one", "comm_open {'n': 1}", "idle"]
-    (comm,) = kernel.comms.all()
+def test_k6_a_comm_of_the_kernel_is_known_when_its_cell_has_run(handler: Cells, client: ProtocolClient) -> None:
+    run(client, "open_one", comm_open("mine", {"n": 1}))
+    (comm,) = handler.kernel.comms.all()
     assert open_comms(client) == {comm.comm_id: {"target_name": "mine"}}
     assert open_comms(client, target_name="mine") == {comm.comm_id: {"target_name": "mine"}}
     assert open_comms(client, target_name="other") == {}
 
 
-def test_k6_a_comm_that_could_not_be_put_is_not_open(served: Served) -> None:
-    _, client = served
-    assert client.run("fail_to_open")[0].content["ename"] == "WireError"
+def test_k6_a_comm_that_could_not_be_put_is_not_open(client: ProtocolClient) -> None:
+    run(client, "fail_to_open", error("WireError"), replied=execute_reply("error", ename="WireError"))
     assert open_comms(client) == {}
 
 
-def test_k6_a_frontends_comm_is_opened_spoken_to_and_closed(served: Served) -> None:
-    kernel, client = served
+def test_k6_a_frontends_comm_is_opened_spoken_to_and_closed(handler: Cells, client: ProtocolClient) -> None:
     heard: list[tuple[str, object, list[bytes]]] = []
 
     def opened(comm: Comm, message: Message) -> None:
         def hear(what: Message) -> None:
             heard.append((what.msg_type, what.content["data"], [bytes(buffer) for buffer in what.buffers]))
-            kernel.write("stdout", what.msg_type)
+            handler.kernel.write("stdout", what.msg_type)
             comm.send({"echo": what.content["data"]}, buffers=what.buffers)
 
         heard.append((message.msg_type, message.content["data"], []))
@@ -75,126 +85,114 @@ def test_k6_a_frontends_comm_is_opened_spoken_to_and_closed(served: Served) -> N
         comm.on_close = lambda what: heard.append((what.msg_type, what.content["data"], []))
         comm.send({"hello": 1})
 
-    kernel.comms.register_target("theirs", opened)
-    assert opening(client, "theirs") == ["busy", "comm_msg {'hello': 1}", "idle"]
+    handler.kernel.comms.register_target("theirs", opened)
+    tell(client, "open", comm_msg({"hello": 1}, comm_id="c1"), target_name="theirs", data={"x": 1})
     assert open_comms(client) == {"c1": {"target_name": "theirs"}}
-    large = bytes(2**21)
-    request = client.send("comm_msg", {"comm_id": "c1", "data": {"a": 1}}, buffers=[b"small", large])
-    messages = client.until_idle(request)
-    assert lines(messages) == ["busy", "stdout 'comm_msg'", "comm_msg {'echo': {'a': 1}}", "idle"]
-    assert [bytes(buffer) for buffer in messages[2].buffers] == [b"small", large]
-    assert {message.parent_id for message in messages} == {request.msg_id}
-    assert lines(client.until_idle(client.send("comm_close", {"comm_id": "c1", "data": {"b": 2}}))) == ["busy", "idle"]
+    buffers = [b"small", bytes(2**21)]
+    echo = comm_msg({"echo": {"a": 1}}, comm_id="c1", buffers=buffers)
+    tell(client, "msg", stdout("comm_msg"), echo, data={"a": 1}, buffers=buffers)
+    tell(client, "close", data={"b": 2})
     assert heard == [
         ("comm_open", {"x": 1}, []),
-        ("comm_msg", {"a": 1}, [b"small", large]),
+        ("comm_msg", {"a": 1}, buffers),
         ("comm_close", {"b": 2}, []),
     ]
     assert open_comms(client) == {}
 
 
-def test_k6_an_unknown_target_is_answered_with_comm_close(served: Served, caplog: pytest.LogCaptureFixture) -> None:
-    _, client = served
+def test_k6_an_unknown_target_is_answered_with_comm_close(
+    client: ProtocolClient, caplog: pytest.LogCaptureFixture
+) -> None:
     with caplog.at_level(logging.WARNING, "kernelbridge"):
-        assert opening(client, "nonesuch") == ["busy", "comm_close {}", "idle"]
+        tell(client, "open", comm_close(comm_id="c1"), target_name="nonesuch")
     assert "'nonesuch'" in caplog.text
     assert open_comms(client) == {}
 
 
-def test_k6_a_target_that_raises_refuses_in_order(served: Served, caplog: pytest.LogCaptureFixture) -> None:
-    kernel, client = served
-
+def test_k6_a_target_that_raises_refuses_in_order(
+    handler: Cells, client: ProtocolClient, caplog: pytest.LogCaptureFixture
+) -> None:
     def opened(comm: Comm, message: Message) -> None:
-        kernel.write("stdout", "before")
+        handler.kernel.write("stdout", "before")
         comm.send({"partly": 1})
         raise ValueError("no")
 
-    kernel.comms.register_target("broken", opened)
-    assert opening(client, "broken") == ["busy", "stdout 'before'", "comm_msg {'partly': 1}", "comm_close {}", "idle"]
+    handler.kernel.comms.register_target("broken", opened)
+    refused = [stdout("before"), comm_msg({"partly": 1}, comm_id="c1"), comm_close(comm_id="c1")]
+    tell(client, "open", *refused, target_name="broken")
     assert "ValueError: no" in caplog.text
     assert open_comms(client) == {}
 
 
-def test_targets_and_callbacks_may_be_coroutines(served: Served) -> None:
-    kernel, client = served
-
+def test_targets_and_callbacks_may_be_coroutines(handler: Cells, client: ProtocolClient) -> None:
     async def opened(comm: Comm, message: Message) -> None:
         async def hear(what: Message) -> None:
             comm.send({"heard": what.content["data"]})
 
         comm.on_msg = hear
 
-    kernel.comms.register_target("later", opened)
-    opening(client, "later")
-    messages = client.until_idle(client.send("comm_msg", {"comm_id": "c1", "data": {"n": 5}}))
-    assert lines(messages) == ["busy", "comm_msg {'heard': {'n': 5}}", "idle"]
+    handler.kernel.comms.register_target("later", opened)
+    tell(client, "open", target_name="later")
+    tell(client, "msg", comm_msg({"heard": {"n": 5}}), data={"n": 5})
 
 
 def test_a_callback_that_raises_is_logged_and_the_kernel_goes_on(
-    served: Served, caplog: pytest.LogCaptureFixture
+    handler: Cells, client: ProtocolClient, caplog: pytest.LogCaptureFixture
 ) -> None:
-    kernel, client = served
-
     def opened(comm: Comm, message: Message) -> None:
         def hear(what: Message) -> None:
             raise ValueError("callback")
 
         comm.on_msg = hear
 
-    kernel.comms.register_target("broken", opened)
-    opening(client, "broken")
-    assert lines(client.until_idle(client.send("comm_msg", {"comm_id": "c1", "data": {}}))) == ["busy", "idle"]
+    handler.kernel.comms.register_target("broken", opened)
+    tell(client, "open", target_name="broken")
+    tell(client, "msg")
     assert "ValueError: callback" in caplog.text
     assert open_comms(client) == {"c1": {"target_name": "broken"}}
 
 
+@pytest.mark.parametrize("name", ["msg", "close"])
 def test_a_message_for_a_comm_that_is_not_open_is_logged_and_nothing_else(
-    served: Served, caplog: pytest.LogCaptureFixture
+    client: ProtocolClient, caplog: pytest.LogCaptureFixture, name: str
 ) -> None:
-    _, client = served
-    for msg_type in ("comm_msg", "comm_close"):
-        with caplog.at_level(logging.WARNING, "kernelbridge"):
-            request = client.send(msg_type, {"comm_id": "gone", "data": {}})
-            assert lines(client.until_idle(request)) == ["busy", "idle"]
-        assert f"{msg_type} for comm 'gone', which is not open" in caplog.text
-    assert client.nothing_more("shell")
+    with caplog.at_level(logging.WARNING, "kernelbridge"):
+        tell(client, name)
+    assert f"comm_{name} for comm 'c1', which is not open" in caplog.text
 
 
-def test_closing_again_does_nothing(served: Served) -> None:
-    kernel, client = served
-    client.run("open_one")
-    (comm,) = kernel.comms.all()
+def test_closing_again_does_nothing(handler: Cells, client: ProtocolClient) -> None:
+    opened = run(client, "open_one", comm_open("mine")).parent_id
+    (comm,) = handler.kernel.comms.all()
     comm.close()
     comm.close()
-    probe = client.send("kernel_info_request", channel="control")
-    assert lines(client.until_idle(probe)) == ["comm_close {}", "busy", "idle"]
+    client.iopub.expect(comm_close(comm_id=comm.comm_id, parent=opened))
 
 
-def test_an_unregistered_target_opens_no_more(served: Served) -> None:
-    kernel, client = served
-    kernel.comms.register_target("brief", lambda comm, message: None)
-    kernel.comms.unregister_target("brief")
-    assert opening(client, "brief") == ["busy", "comm_close {}", "idle"]
+def test_an_unregistered_target_opens_no_more(handler: Cells, client: ProtocolClient) -> None:
+    handler.kernel.comms.register_target("brief", lambda comm, message: None)
+    handler.kernel.comms.unregister_target("brief")
+    tell(client, "open", comm_close(comm_id="c1"), target_name="brief")
     with pytest.raises(KeyError):
-        kernel.comms.unregister_target("brief")
+        handler.kernel.comms.unregister_target("brief")
 
 
-def test_many_comm_messages_and_requests_keep_their_order(served: Served) -> None:
+def test_many_comm_messages_and_requests_keep_their_order(handler: Cells, client: ProtocolClient) -> None:
     """Comms are dispatched in the order of arrival, together with the other requests (K6)."""
-    kernel, client = served
     heard: list[int] = []
 
     def opened(comm: Comm, message: Message) -> None:
         comm.on_msg = lambda what: heard.append(what.content["data"]["n"])
 
-    kernel.comms.register_target("many", opened)
-    opening(client, "many")
+    handler.kernel.comms.register_target("many", opened)
+    tell(client, "open", target_name="many")
     sent: list[Message] = []
     for number in range(500):
         sent.append(client.send("comm_msg", {"comm_id": "c1", "data": {"n": number}}))
         if number % 7 == 0:
             sent.append(client.send("complete_request", {"code": "", "cursor_pos": 0}))
-    brackets = [client.receive("iopub") for _ in range(2 * len(sent))]
-    assert [message.parent_id for message in brackets] == [one.msg_id for one in sent for _ in range(2)]
-    assert lines(brackets) == ["busy", "idle"] * len(sent)
+    for request in sent:
+        client.iopub.expect(busy(), idle(), parent=request)
+        if request.msg_type == "complete_request":
+            client.shell.expect(reply("complete", status="ok", parent=request))
     assert heard == list(range(500))

@@ -5,18 +5,34 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from kernelbridge.kernel.comms import Comm
 from kernelbridge.kernel.kernel import Kernel, Options
+from kernelbridge.testing import (
+    DEADLINE,
+    ProtocolClient,
+    busy,
+    comm_close,
+    error,
+    execute_input,
+    execute_reply,
+    idle,
+    message,
+    regex,
+    reply,
+    stdout,
+)
 from kernelbridge.wire.frames import Limits
 from kernelbridge.wire.messages import Message
-from tests.support.client import DEADLINE, Client, lines
+from tests.support.exchange import ask, run
 from tests.support.kernels import ROOT, Cells, process, serving, tcp
+
+SMALL = Options(limits=Limits(message_bytes=100_000))
 
 
 class OwnError(BaseException):
@@ -61,33 +77,27 @@ def fine(kernel: Kernel) -> None:
     ids=["Exception", "BaseException", "exit", "interrupt", "GeneratorExit", "cancelled", "no str()", "cancels itself"],
 )
 def test_what_a_handler_raises_is_the_requests_failure(cell: Callable[[Kernel], None], name: str) -> None:
-    with serving(Cells(cell=cell, fine=fine)) as kernel, Client(kernel.connection) as client:
+    with ProtocolClient(Cells(cell=cell, fine=fine)) as client:
         for _ in range(2):
-            reply, messages = client.run("cell")
-            assert (reply.content["status"], reply.content["ename"]) == ("error", name)
-            assert lines(messages) == ["busy", "execute_input cell", f"error {name}", "idle"]
-            assert lines(client.run("fine")[1]) == ["busy", "execute_input fine", "stdout 'fine\\n'", "idle"]
+            run(client, "cell", error(name), replied=execute_reply("error", ename=name))
+            run(client, "fine", stdout("fine\n"))
 
 
 def test_an_error_that_is_too_large_to_show_is_shown_as_such() -> None:
-    options = Options(limits=Limits(message_bytes=100_000))
     cells = Cells(fail=raising(ValueError("x" * 200_000)), fine=fine)
-    with serving(cells, options=options) as kernel, Client(kernel.connection) as client:
-        reply, messages = client.run("fail")
-        assert reply.content["ename"] == "MessageTooLarge"
-        assert lines(messages) == ["busy", "execute_input fail", "error ValueError", "idle"]
-        assert "100,000 bytes" in messages[2].content["evalue"]
-        assert lines(client.run("fine")[1])[-1] == "idle"
+    with serving(cells, options=SMALL) as kernel, ProtocolClient(kernel) as client:
+        shown = error("ValueError", regex("100,000 bytes"))
+        run(client, "fail", shown, replied=execute_reply("error", ename="MessageTooLarge"))
+        run(client, "fine", stdout("fine\n"))
 
 
 def test_a_long_write_goes_in_pieces_below_the_limit() -> None:
     text = "é\U0001f600x" * 100_000
-    options = Options(limits=Limits(message_bytes=100_000))
     cells = Cells(write=lambda kernel: kernel.write("stdout", text))
-    with serving(cells, options=options) as kernel, Client(kernel.connection) as client:
-        _, messages = client.run("write")
-        pieces = [message.content["text"] for message in messages if message.msg_type == "stream"]
-        assert "".join(pieces) == text and len(pieces) > 1
+    with serving(cells, options=SMALL) as kernel, ProtocolClient(kernel) as client:
+        run(client, "write", stdout(text))
+        shown = [each.message.content["text"] for each in client.time_line.events if each.message.msg_type == "stream"]
+    assert "".join(shown) == text and len(shown) > 1
 
 
 @pytest.mark.parametrize("failure", [ValueError(), OwnError(), KeyboardInterrupt(), SystemExit()], ids=repr)
@@ -95,13 +105,13 @@ def test_k6_a_target_that_raises_anything_refuses_the_comm(failure: BaseExceptio
     def target(comm: Comm, message: Message) -> None:
         raise failure
 
-    cells = Cells(register=lambda kernel: kernel.comms.register_target("t", target), fine=fine)
-    with serving(cells) as kernel, Client(kernel.connection) as client:
-        client.run("register")
-        request = client.send("comm_open", {"comm_id": "c", "target_name": "t", "data": {}})
-        assert lines(client.until_idle(request)) == ["busy", "comm_close {}", "idle"]
-        assert client.ask("comm_info_request")[0].content["comms"] == {}
-        assert lines(client.run("fine")[1])[-1] == "idle"
+    cells = Cells(fine=fine)
+    with ProtocolClient(cells) as client:
+        cells.kernel.comms.register_target("t", target)
+        request = client.send("comm_open", comm_id="c", target_name="t", data={})
+        client.iopub.expect(busy(), comm_close(comm_id="c"), idle(), parent=request)
+        assert ask(client, "comm_info").content["comms"] == {}
+        run(client, "fine", stdout("fine\n"))
 
 
 def test_an_interrupt_that_the_awaited_task_swallows_still_ends_the_request() -> None:
@@ -118,13 +128,16 @@ def test_an_interrupt_that_the_awaited_task_swallows_still_ends_the_request() ->
         kernel.flush()
         await task
 
-    with serving(Cells(waits=waits, fine=fine)) as kernel, Client(kernel.connection) as client:
+    with ProtocolClient(Cells(waits=waits, fine=fine)) as client:
         request = client.execute("waits")
-        while client.receive("iopub").msg_type != "stream":
-            continue
-        client.ask("interrupt_request", channel="control")
-        assert client.reply(request).content["ename"] == "KeyboardInterrupt"
-        assert client.run("fine")[0].content["status"] == "ok"
+        client.iopub.expect(busy(), execute_input("waits"), stdout("waits\n"), parent=request)
+        interrupt = client.send("interrupt_request")
+        client.control.expect(reply("interrupt", parent=interrupt))
+        client.shell.expect(execute_reply("error", ename="KeyboardInterrupt", parent=request))
+        # The two are handled on two threads at the same time.
+        client.iopub.of(interrupt).expect(busy(), idle())
+        client.iopub.of(request).expect(error("KeyboardInterrupt"), idle())
+        run(client, "fine", stdout("fine\n"))
 
 
 def test_who_cancels_the_task_that_serves_ends_the_kernel() -> None:
@@ -143,49 +156,21 @@ def test_who_cancels_the_task_that_serves_ends_the_kernel() -> None:
         begun.set()
         await asyncio.Event().wait()
 
-    info_came = threading.Event()
+    cells = Cells(waits=waits)
+    kernel = Kernel(cells, tcp())
 
-    class Told(Cells):
-        def start(self) -> None:
-            info_came.set()
+    def ask_to_wait() -> None:
+        assert cells.started.wait(DEADLINE)
+        with ProtocolClient(kernel) as client:
+            request = client.execute("waits")
+            client.expect_end()
+            client.iopub.expect(busy(), execute_input("waits"), parent=request)
 
-    kernel = Kernel(Told(waits=waits), tcp())
-
-    def ask() -> None:
-        assert info_came.wait(DEADLINE)
-        with Client(kernel.connection) as client:
-            client.execute("waits")
-            kernel.wait(DEADLINE)
-
-    frontend = threading.Thread(target=ask)
-    frontend.start()
-    asyncio.run(main(kernel, begun))
-    frontend.join(DEADLINE)
+    with ThreadPoolExecutor(1) as pool:
+        frontend = pool.submit(ask_to_wait)
+        asyncio.run(main(kernel, begun))
+        frontend.result(DEADLINE)
     assert kernel.wait(0)
-
-
-def test_k4_what_a_thread_prints_belongs_to_the_cell_that_ran_last() -> None:
-    """And not to a completion that was asked for since: no frontend shows that anywhere."""
-    go, gone = threading.Event(), threading.Event()
-
-    def start(kernel: Kernel) -> None:
-        def late() -> None:
-            assert go.wait(DEADLINE)
-            kernel.write("stdout", "late\n")
-            kernel.flush()
-            gone.set()
-
-        threading.Thread(target=late).start()
-
-    with serving(Cells(start=start)) as kernel, Client(kernel.connection) as client:
-        request = client.execute("start")
-        client.reply(request)
-        client.until_idle(request)
-        client.ask("complete_request", {"code": "x", "cursor_pos": 1})
-        go.set()
-        assert gone.wait(DEADLINE)
-        late = client.receive("iopub")
-        assert (lines([late]), late.parent_id) == (["stdout 'late\\n'"], request.msg_id)
 
 
 OWN_SIGNALS = f"""
@@ -208,11 +193,13 @@ def test_a_cell_that_sets_sigints_handler_sets_it_for_itself_alone(tmp_path: Pat
     """Else the next Ctrl-C at rest would end the kernel."""
     program = tmp_path / "kernel.py"
     program.write_text(OWN_SIGNALS, encoding="utf-8")
-    with process((sys.executable, str(program)), tmp_path) as (started, info, _), Client(info) as client:
-        client.run("takes")
+    with process((sys.executable, str(program)), tmp_path) as (started, info, _), ProtocolClient(info) as client:
+        run(client, "takes")
         started.send_signal(signal.SIGINT)
-        assert "stdout 'alive\\n'" in lines(client.run("says")[1])
-        client.ask("shutdown_request", {"restart": False}, channel="control")
+        run(client, "says", stdout("alive\n"))
+        shutdown = client.send("shutdown_request", restart=False)
+        client.control.expect(reply("shutdown"))
+        client.iopub.expect(busy(), message("shutdown_reply"), idle(), parent=shutdown)
         assert started.wait(DEADLINE) == 0
 
 

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,20 @@ from zmq.utils.monitor import parse_monitor_message
 
 from kernelbridge.bridges.socket_bridge import Context, SocketBridge
 from kernelbridge.kernel.kernel import Kernel
+from kernelbridge.testing import (
+    DEADLINE,
+    ProtocolClient,
+    busy,
+    execute_input,
+    execute_reply,
+    idle,
+    message,
+    reply,
+    stdout,
+)
 from kernelbridge.wire.connection import (
     CHANNELS,
+    Channel,
     ConnectionInfo,
     RegistrationInfo,
     random_curve_keys,
@@ -25,9 +38,11 @@ from kernelbridge.wire.connection import (
     write_registration_file,
 )
 from kernelbridge.wire.errors import ConnectionFileError, WireError
+from kernelbridge.wire.frames import Frame, encode
 from kernelbridge.wire.handshake import decode_handshake, encode_handshake, handshake_reply, parse_handshake_request
+from kernelbridge.wire.messages import Message, Session
 from kernelbridge.wire.signing import Signer
-from tests.support.client import DEADLINE, Channel, Client, lines
+from tests.support.exchange import ask, run
 from tests.support.kernels import Cells, Serving, serving, tcp
 
 MILLISECONDS = int(DEADLINE * 1000)
@@ -37,7 +52,7 @@ def hello(kernel: Kernel) -> None:
     kernel.write("stdout", "hello\n")
 
 
-HELLO = ["busy", "execute_input hello", "stdout 'hello\\n'", "idle"]
+HELLO = stdout("hello\n")
 
 
 # --- where it listens -----------------------------------------------------------------------------------------------
@@ -55,17 +70,17 @@ def test_a_connection_file_names_the_ports(tmp_path: Path) -> None:
         ports = free.connection
     file = tmp_path / "connection.json"
     write_connection_file(file, ports)
-    with serving(Cells(hello=hello), str(file)) as kernel, Client(ports) as client:
+    with serving(Cells(hello=hello), str(file)) as kernel, ProtocolClient(ports) as client:
         assert kernel.connection == ports
-        assert lines(client.run("hello")[1]) == HELLO
+        run(client, "hello", HELLO)
 
 
 def test_ipc_files_are_there_while_it_serves_and_gone_after(tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("k")
     info = ConnectionInfo(transport="ipc", ip=str(folder / "s"), key=random_key())
-    with serving(Cells(hello=hello), info) as kernel, Client(kernel.connection) as client:
+    with serving(Cells(hello=hello), info) as kernel, ProtocolClient(kernel) as client:
         assert len(list(folder.iterdir())) == len(CHANNELS)
-        assert lines(client.run("hello")[1]) == HELLO
+        run(client, "hello", HELLO)
     assert list(folder.iterdir()) == []
 
 
@@ -90,8 +105,8 @@ def test_a_kernel_that_never_served_stops() -> None:
 def test_curve_encrypts_and_a_stranger_hears_nothing() -> None:
     public, secret = random_curve_keys()
     info = ConnectionInfo(ip="127.0.0.1", key=random_key(), curve_publickey=public, curve_secretkey=secret)
-    with serving(Cells(hello=hello), info) as kernel, Client(kernel.connection) as client:
-        assert lines(client.run("hello")[1]) == HELLO
+    with serving(Cells(hello=hello), info) as kernel, ProtocolClient(kernel) as client:
+        run(client, "hello", HELLO)
         stranger: Context = zmq.Context()
         plain = stranger.socket(zmq.DEALER)
         plain.linger = 0
@@ -111,45 +126,48 @@ def test_curve_encrypts_and_a_stranger_hears_nothing() -> None:
 def test_without_a_key_nothing_is_signed() -> None:
     with (
         serving(Cells(hello=hello), ConnectionInfo(ip="127.0.0.1", key=b"")) as kernel,
-        Client(kernel.connection) as client,
+        ProtocolClient(kernel) as client,
     ):
-        assert lines(client.run("hello")[1]) == HELLO
+        run(client, "hello", HELLO)
 
 
 def test_the_heartbeat_echoes_to_many_frontends_at_once() -> None:
-    with serving(Cells()) as kernel:
-        clients = [Client(kernel.connection, identity=b"%d" % number, channels=("hb",)) for number in range(1, 4)]
-        for number, client in enumerate(clients):
-            client.sockets["hb"].send_multipart([b"ping", b"%d" % number])
-        for number, client in enumerate(clients):
-            assert client.sockets["hb"].poll(MILLISECONDS)
-            assert client.sockets["hb"].recv_multipart() == [b"ping", b"%d" % number]
-            client.close()
+    with serving(Cells()) as kernel, zmq.Context() as context, ExitStack() as stack:
+        frontends = [stack.enter_context(context.socket(zmq.REQ)) for _ in range(3)]
+        for number, frontend in enumerate(frontends):
+            frontend.connect(kernel.connection.endpoint("hb"))
+            frontend.send_multipart([b"ping", b"%d" % number])
+        for number, frontend in enumerate(frontends):
+            assert frontend.poll(MILLISECONDS)
+            assert frontend.recv_multipart() == [b"ping", b"%d" % number]
 
 
 def test_replies_go_to_the_frontend_that_asked() -> None:
     """ROUTER identities: many frontends, each with requests under way, each gets its own replies in its own order."""
-    with serving(Cells(hello=hello)) as kernel:
+    with serving(Cells()) as kernel, ExitStack() as stack:
         clients = [
-            Client(kernel.connection, identity=b"\x01frontend-%d" % number, channels=("shell",)) for number in range(5)
+            stack.enter_context(ProtocolClient(kernel, topics=(), identity=b"\x01frontend-%d" % number))
+            for number in range(5)
         ]
         asked = [[client.send("kernel_info_request") for _ in range(20)] for client in clients]
         for client, requests in zip(clients, asked, strict=True):
-            for request in requests:
-                client.reply(request)
-            client.close()
+            client.shell.expect(*(reply("kernel_info", parent=request) for request in requests))
 
 
 def test_a_frontend_that_comes_back_under_its_name_gets_its_replies() -> None:
-    with serving(Cells(hello=hello)) as kernel:
-        with Client(kernel.connection) as client:
-            client.execute("hello")
-        with Client(kernel.connection) as client:
-            request = client.execute("hello")
-            # The reply to what was asked under this name before may find it, too.
-            while client.receive("shell").parent_id != request.msg_id:
-                continue
-            assert lines(client.until_idle(request))[-1] == "idle"
+    with serving(Cells(hello=hello)) as kernel, zmq.Context() as context:
+        with context.socket(zmq.DEALER) as before:
+            before.setsockopt(zmq.IDENTITY, b"frontend")
+            before.connect(kernel.connection.endpoint("shell"))
+            before.send_multipart(encoded(kernel, "kernel_info_request"))
+            assert before.poll(MILLISECONDS)
+        with ProtocolClient(kernel, identity=b"frontend") as client:
+            run(client, "hello", HELLO)
+
+
+def encoded(kernel: Kernel, msg_type: str, **content: str) -> list[Frame]:
+    """Return the frames of a request, for a frontend that is no strict client."""
+    return encode(Message(Session(lambda: "").header(msg_type), content), Signer(kernel.connection.key))
 
 
 # --- registration (JEP 66) ------------------------------------------------------------------------------------------
@@ -182,8 +200,8 @@ def test_a_registration_file_makes_the_kernel_report_its_ports(
     ports = parse_handshake_request(report, kernel_id="k-1")
     socket.send_multipart(encode_handshake(handshake_reply(), signer, sender))
     bound = ConnectionInfo(ip="127.0.0.1", key=info.key).with_ports(ports)
-    with Client(bound) as client:
-        assert client.ask("kernel_info_request")[0].content["status"] == "ok"
+    with ProtocolClient(bound) as client:
+        ask(client, "kernel_info")
         assert bound.ports == kernel.connection.ports
     kernel.stop()
     assert thread.end() is None
@@ -218,19 +236,14 @@ def test_a_registration_that_fails_is_one_line(
 @pytest.mark.parametrize("restart", [True, False])
 def test_a_shutdown_is_answered_shown_and_done(channel: Channel, restart: bool) -> None:
     handler = Cells(hello=hello)
-    kernel = Kernel(handler, tcp())
-    thread = Serving(kernel)
-    thread.start()
-    assert handler.started.wait(DEADLINE)
-    kernel.flush()
-    with Client(kernel.connection) as client:
-        client.run("hello")
-        reply, messages = client.ask("shutdown_request", {"restart": restart}, channel)
-        assert reply.content == {"status": "ok", "restart": restart}
-        assert lines(messages) == ["busy", "shutdown_reply", "idle"]
-        assert thread.end() is None
+    with serving(handler) as kernel, ProtocolClient(kernel) as client:
+        run(client, "hello", HELLO)
+        request = client.send("shutdown_request", restart=restart, channel=channel)
+        done = reply("shutdown", status="ok", restart=restart, parent=request)
+        client.iopub.expect(busy(), done, idle(), parent=request)
+        (client.shell if channel == "shell" else client.control).expect(done)
+        client.expect_end()
     assert handler.stopped == [restart]
-    assert kernel.wait(DEADLINE)
 
 
 def test_stop_does_not_wait_for_a_stalled_peer() -> None:
@@ -243,16 +256,22 @@ def test_stop_does_not_wait_for_a_stalled_peer() -> None:
         kernel.flush()
         flooded.set()
 
-    handler = Cells(flood=flood)
-    kernel = Kernel(handler, tcp())
-    thread = Serving(kernel)
-    thread.start()
-    assert handler.started.wait(DEADLINE)
-    with Client(kernel.connection, receive_limit=1) as client:
-        client.execute("flood")
+    with (
+        serving(Cells(flood=flood)) as kernel,
+        zmq.Context() as context,
+        context.socket(zmq.SUB) as iopub,
+        context.socket(zmq.DEALER) as shell,
+    ):
+        iopub.rcvhwm = 1
+        iopub.subscribe(b"")
+        iopub.connect(kernel.connection.endpoint("iopub"))
+        # It is welcome.
+        assert iopub.poll(MILLISECONDS)
+        shell.connect(kernel.connection.endpoint("shell"))
+        shell.send_multipart(encoded(kernel, "execute_request", code="flood"))
         assert flooded.wait(DEADLINE)
         kernel.stop()
-        assert thread.end() is None
+        assert kernel.wait(0)
 
 
 def test_stop_may_be_called_again_and_from_many_threads() -> None:
@@ -281,19 +300,9 @@ def test_what_was_put_before_the_stop_is_sent() -> None:
         kernel.write("stdout", "the end")
         kernel.end()
 
-    handler = Cells(last_words=last_words)
-    kernel = Kernel(handler, tcp())
-    thread = Serving(kernel)
-    thread.start()
-    assert handler.started.wait(DEADLINE)
-    kernel.flush()
-    with Client(kernel.connection) as client:
-        request = client.execute("last_words")
-        messages = client.until_idle(request)
-        assert [m.content["number"] for m in messages if m.msg_type == "custom"] == list(range(1000))
-        assert lines(messages)[-2:] == ["stdout 'the end'", "idle"]
-        assert client.reply(request).content["status"] == "ok"
-        assert thread.end() is None
+    with serving(Cells(last_words=last_words)) as kernel, ProtocolClient(kernel) as client:
+        run(client, "last_words", *(message("custom", number=number) for number in range(1000)), stdout("the end"))
+        client.expect_end()
 
 
 def test_puts_after_the_end_are_let_go() -> None:
@@ -334,13 +343,14 @@ def test_a_kernel_serves_inside_a_running_event_loop() -> None:
         while not handler.started.is_set():
             await asyncio.sleep(0)
 
-        def talk() -> list[str]:
-            with Client(kernel.connection) as client:
-                found = lines(client.run("hello")[1])
-                client.ask("shutdown_request", {"restart": False}, "control")
-                return found
+        def talk() -> None:
+            with ProtocolClient(kernel) as client:
+                run(client, "hello", HELLO)
+                request = client.send("shutdown_request", restart=False)
+                client.iopub.expect(busy(), reply("shutdown"), idle(), parent=request)
+                client.control.expect(reply("shutdown", parent=request))
 
-        assert [line for line in await asyncio.to_thread(talk) if line != "starting"] == HELLO
+        await asyncio.to_thread(talk)
         await asyncio.wait_for(serve, DEADLINE)
 
     asyncio.run(main())
@@ -396,11 +406,13 @@ def test_kernel_info_is_answered_while_a_cell_runs() -> None:
     def wait(kernel: Kernel) -> None:
         assert go.wait(DEADLINE)
 
-    with serving(Cells(wait=wait)) as kernel, Client(kernel.connection) as client:
+    with ProtocolClient(Cells(wait=wait)) as client:
         cell = client.execute("wait")
         queued = client.send("kernel_info_request")
         info = client.send("kernel_info_request", channel="control")
-        assert client.reply(info, "control").content["implementation"] == "cells"
+        client.control.expect(reply("kernel_info", implementation="cells", parent=info))
         go.set()
-        client.reply(cell)
-        client.reply(queued)
+        client.shell.expect(execute_reply(parent=cell), reply("kernel_info", parent=queued))
+        client.iopub.of(info).expect(busy(), idle())
+        client.iopub.expect(busy(), execute_input("wait"), idle(), parent=cell)
+        client.iopub.expect(busy(), idle(), parent=queued)

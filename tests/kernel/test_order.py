@@ -1,12 +1,11 @@
-"""A whole kernel over real sockets keeps the order contract (K1-K6, K9), seen by a raw frontend."""
+"""A whole kernel over real sockets keeps the order contract (K1-K6, K9), message by message."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
 from collections.abc import Iterator
-from itertools import pairwise
-from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 import zmq
@@ -14,9 +13,28 @@ import zmq
 from kernelbridge.bridges.socket_bridge import Context
 from kernelbridge.kernel.comms import Comm
 from kernelbridge.kernel.kernel import Kernel
+from kernelbridge.testing import (
+    ANY,
+    DEADLINE,
+    ProtocolClient,
+    busy,
+    clear_output,
+    comm_close,
+    comm_msg,
+    comm_open,
+    display,
+    execute_input,
+    execute_reply,
+    idle,
+    iopub_welcome,
+    message,
+    result,
+    stderr,
+    stdout,
+)
 from kernelbridge.wire.connection import ConnectionInfo, random_key
 from kernelbridge.wire.messages import Message
-from tests.support.client import DEADLINE, Client, is_idle, lines
+from tests.support.exchange import ask, run
 from tests.support.kernels import Cells, serving, tcp
 
 
@@ -56,23 +74,21 @@ def mix(kernel: Kernel) -> None:
 
 
 MIX = [
-    "busy",
-    "execute_input mix",
-    "stdout 'one\\n'",
-    "comm_open {'n': 1}",
-    "stdout 'two\\n'",
-    "comm_msg {'n': 2}",
-    "stderr 'three\\n'",
-    "stdout 'four\\n'",
-    "display_data five",
-    "comm_close {'n': 3}",
-    "stdout 'six\\n'",
-    "clear_output",
-    "custom_type",
-    "execute_result seven",
-    "stdout 'eight\\n'",
-    "idle",
+    stdout("one\n"),
+    comm_open("target", {"n": 1}),
+    stdout("two\n"),
+    comm_msg({"n": 2}),
+    stderr("three\n"),
+    stdout("four\n"),
+    display("five"),
+    comm_close({"n": 3}),
+    stdout("six\n"),
+    clear_output(wait=False),
+    message("custom_type"),
+    result("seven"),
+    stdout("eight\n"),
 ]
+MIX_CELL = [busy(), execute_input("mix"), *MIX, idle()]
 
 
 def test_k1_k2_k5_what_a_cell_shows_comes_in_the_order_of_the_program(wired: tuple[ConnectionInfo, Context]) -> None:
@@ -80,73 +96,59 @@ def test_k1_k2_k5_what_a_cell_shows_comes_in_the_order_of_the_program(wired: tup
     info, context = wired
     with (
         serving(Cells(mix=mix), info, context=context) as kernel,
-        Client(kernel.connection, context=context) as client,
+        ProtocolClient(kernel, context=context) as client,
     ):
         for _ in range(20):
-            reply, messages = client.run("mix")
-            assert reply.content["status"] == "ok"
-            assert lines(messages) == MIX
-            assert {message.parent_id for message in messages} == {reply.parent_id}
+            request = client.execute("mix")
+            found = client.iopub.expect(*MIX_CELL, parent=request)
+            client.shell.expect(execute_reply(parent=request))
+            # Two numbers for "six" and its end of line would be two messages.
+            first = found[0].seq or 0
+            assert [message.seq for message in found] == list(range(first, first + len(MIX_CELL)))
 
 
-def test_k9_numbers_are_gapless_from_the_first_subscriber_on() -> None:
-    with serving(Cells(mix=mix)) as kernel, Client(kernel.connection) as client:
-        found = [*client.welcomed]
-        for _ in range(10):
-            found += client.run("mix")[1]
-        numbers = [message.seq or 0 for message in found]
-        assert all(after == before + 1 for before, after in pairwise(numbers))
-
-
-def test_k9_the_first_number_is_that_of_starting() -> None:
-    """K5: `starting` is sent once, and has the first number: who is subscribed before sees 1."""
-    info = ConnectionInfo(transport="inproc", ip="early", key=random_key())
-    context: Context = zmq.Context()
-    early = context.socket(zmq.SUB)
-    early.linger = 0
-    early.subscribe(b"status")
-    early.connect(info.with_ports({"iopub": 2}).endpoint("iopub"))
-    with (
-        serving(Cells(mix=mix), info, context=context) as kernel,
-        Client(kernel.connection, context=context) as client,
-    ):
-        client.run("mix")
-        client.run("mix")
-        states: list[bytes] = []
-        while early.poll(0):
-            states.append(early.recv_multipart()[-1])
-        assert states.count(b'{"execution_state":"starting"}') == 1
-    early.close(0)
-    context.term()
+def test_k9_numbers_are_gapless_from_1_on() -> None:
+    """K5: `starting` is sent once. Who is subscribed before sees it, and the number 1."""
+    with ProtocolClient(Cells(mix=mix), settle=False) as client:
+        found = client.iopub.expect(message(ANY), message(ANY), parent=None)
+        # Which of the two is first is up to the kernel.
+        assert {each.content.get("execution_state", each.msg_type) for each in found} == {"starting", "iopub_welcome"}
+        for _ in range(2):
+            found += client.iopub.expect(*MIX_CELL, parent=client.execute("mix"))
+            client.shell.expect(execute_reply())
+        assert [each.seq for each in found] == list(range(1, len(found) + 1))
 
 
 def test_metadata_of_a_message_keeps_its_place_beside_the_number() -> None:
     def show(kernel: Kernel) -> None:
         kernel.publish("display_data", {"data": {}, "metadata": {}}, {"own": 1, "kernelbridge": "not mine"})
 
-    with serving(Cells(show=show)) as kernel, Client(kernel.connection) as client:
-        shown = next(message for message in client.run("show")[1] if message.msg_type == "display_data")
-        assert shown.metadata["own"] == 1
-        assert shown.seq is not None
+    with ProtocolClient(Cells(show=show)) as client:
+        run(client, "show", display(metadata={"own": 1, "kernelbridge": {"seq": ANY}}))
 
 
 def test_k3_a_flush_returns_when_the_text_is_on_the_socket() -> None:
     """What was flushed is there while the cell still runs, well before its age would show it."""
-    go = threading.Event()
+    flushed, go = threading.Semaphore(0), threading.Semaphore(0)
 
     def cell(kernel: Kernel) -> None:
         kernel.write("stdout", "begun")
         kernel.flush()
-        assert go.wait(DEADLINE)
+        flushed.release()
+        assert go.acquire(timeout=DEADLINE)
         kernel.write("stdout", "end")
 
-    with serving(Cells(cell=cell)) as kernel, Client(kernel.connection) as client:
-        request = client.execute("cell")
-        begun = [client.receive("iopub") for _ in range(3)]
-        assert lines(begun)[-1] == "stdout 'begun'"
-        go.set()
-        assert lines(client.until_idle(request)) == ["stdout 'end'", "idle"]
-        client.reply(request)
+    with ProtocolClient(Cells(cell=cell)) as client:
+        for _ in range(20):
+            request = client.execute("cell")
+            assert flushed.acquire(timeout=DEADLINE)
+            # Inside of one process, what is on the socket can be read at once.
+            client.deadline = 0
+            client.iopub.expect(busy(), execute_input("cell"), stdout("begun"), parent=request)
+            client.deadline = DEADLINE
+            go.release()
+            client.iopub.expect(stdout("end"), idle(), parent=request)
+            client.shell.expect(execute_reply())
 
 
 def test_k3_text_comes_by_itself_while_a_cell_runs_on() -> None:
@@ -156,14 +158,16 @@ def test_k3_text_comes_by_itself_while_a_cell_runs_on() -> None:
         kernel.write("stdout", "begun\n")
         assert go.wait(DEADLINE)
 
-    with serving(Cells(cell=cell)) as kernel, Client(kernel.connection) as client:
+    with ProtocolClient(Cells(cell=cell)) as client:
         request = client.execute("cell")
-        assert lines(client.receive("iopub") for _ in range(3))[-1] == "stdout 'begun\\n'"
+        client.iopub.expect(busy(), execute_input("cell"), stdout("begun\n"), parent=request)
         go.set()
-        client.until_idle(request)
+        client.iopub.expect(idle(parent=request))
+        client.shell.expect(execute_reply())
 
 
 def test_k4_a_task_keeps_the_cell_that_started_it() -> None:
+    """K3: neighbouring texts of two parents are two messages."""
     started: list[asyncio.Task[None]] = []
     go = asyncio.Event()
 
@@ -181,21 +185,16 @@ def test_k4_a_task_keeps_the_cell_that_started_it() -> None:
         await started[0]
         kernel.write("stdout", "after\n")
 
-    with serving(Cells(start=start, other=other)) as kernel, Client(kernel.connection) as client:
-        first, _ = client.run("start")
-        second, messages = client.run("other")
-        assert lines(messages) == [
-            "busy",
-            "execute_input other",
-            "stdout 'before\\n'",
-            "stdout 'from the task\\n'",
-            "comm_open {}",
-            "stdout 'after\\n'",
-            "idle",
-        ]
-        parents = [message.parent_id for message in messages]
-        own, tasks = second.parent_id, first.parent_id
-        assert parents == [own, own, own, tasks, tasks, own, own]
+    with ProtocolClient(Cells(start=start, other=other)) as client:
+        first = run(client, "start").parent_id
+        run(
+            client,
+            "other",
+            stdout("before\n"),
+            stdout("from the task\n", parent=first),
+            comm_open("target", parent=first),
+            stdout("after\n"),
+        )
 
 
 def test_k4_a_threads_output_goes_to_the_request_that_runs_or_the_last() -> None:
@@ -215,14 +214,13 @@ def test_k4_a_threads_output_goes_to_the_request_that_runs_or_the_last() -> None
         told[0][0].set()
         assert told[0][1].wait(DEADLINE)
 
-    with serving(Cells(start=start, use=use)) as kernel, Client(kernel.connection) as client:
-        client.run("start")
-        running, messages = client.run("use")
-        assert lines(messages)[2:] == ["stdout 'from the thread\\n'", "idle"]
-        assert messages[2].parent_id == running.parent_id
+    with ProtocolClient(Cells(start=start, use=use)) as client:
+        run(client, "start")
+        running = run(client, "use", stdout("from the thread\n"))
+        # A completion shows nothing anywhere: what a thread prints is not its.
+        ask(client, "complete", {"code": "x", "cursor_pos": 1})
         told[1][0].set()
-        late = client.receive("iopub")
-        assert (late.msg_type, late.parent_id) == ("stream", running.parent_id)
+        client.iopub.expect(stdout("from the thread\n", parent=running.parent_id))
 
 
 def test_k4_a_thread_may_be_given_a_parent() -> None:
@@ -241,10 +239,9 @@ def test_k4_a_thread_may_be_given_a_parent() -> None:
         thread.start()
         thread.join(DEADLINE)
 
-    with serving(Cells(remember=remember, use=use)) as kernel, Client(kernel.connection) as client:
-        one, _ = client.run("remember")
-        two, messages = client.run("use")
-        assert [message.parent_id for message in messages[2:]] == [one.parent_id, two.parent_id, two.parent_id]
+    with ProtocolClient(Cells(remember=remember, use=use)) as client:
+        one = run(client, "remember")
+        run(client, "use", stdout("given\n", parent=one.parent_id), stdout("running\n"))
 
 
 def test_k4_a_comms_answer_may_carry_the_request_that_it_answers() -> None:
@@ -257,49 +254,76 @@ def test_k4_a_comms_answer_may_carry_the_request_that_it_answers() -> None:
         (comm,) = kernel.comms.all()
         comm.send({"answer": 1}, parent=asked[0].header)
 
-    with serving(Cells(answer=answer)) as kernel, Client(kernel.connection) as client:
-        kernel.comms.register_target("rpc", opened)
-        client.until_idle(client.send("comm_open", {"comm_id": "1", "target_name": "rpc", "data": {}}))
-        question = client.send("comm_msg", {"comm_id": "1", "data": {}})
-        client.until_idle(question)
-        _, messages = client.run("answer")
-        (shown,) = [message for message in messages if message.msg_type == "comm_msg"]
-        assert shown.parent_id == question.msg_id
+    handler = Cells(answer=answer)
+    with ProtocolClient(handler) as client:
+        handler.kernel.comms.register_target("rpc", opened)
+        opening = client.send("comm_open", comm_id="1", target_name="rpc", data={})
+        question = client.send("comm_msg", comm_id="1", data={})
+        client.iopub.expect(busy(), idle(), parent=opening)
+        client.iopub.expect(busy(), idle(), parent=question)
+        run(client, "answer", comm_msg({"answer": 1}, comm_id="1", parent=question))
 
 
-def test_k5_idle_is_put_when_the_reply_was_handed_to_shell() -> None:
-    """Who has seen the idle finds the reply on its way, each time; and busy comes before all else."""
-    with serving(Cells(mix=mix)) as kernel, Client(kernel.connection) as client:
-        for _ in range(50):
-            request = client.execute("mix")
-            messages = client.until_idle(request)
-            assert [message.content["execution_state"] for message in messages if message.msg_type == "status"] == [
-                "busy",
-                "idle",
-            ]
-            client.reply(request)
+@pytest.mark.parametrize(
+    ("msg_type", "content", "channel"),
+    [
+        ("execute_request", {"code": "quiet", "silent": True}, "shell"),
+        ("execute_request", {"code": "fail", "silent": True}, "shell"),
+        ("execute_request", {}, "shell"),
+        ("complete_request", {"code": "", "cursor_pos": 0}, "shell"),
+        ("kernel_info_request", {}, "shell"),
+        ("kernel_info_request", {}, "control"),
+        ("interrupt_request", {}, "control"),
+    ],
+)
+def test_k5_idle_is_put_when_the_reply_was_handed_to_shell(
+    monkeypatch: pytest.MonkeyPatch, msg_type: str, content: dict[str, Any], channel: Literal["shell", "control"]
+) -> None:
+    """Who has seen the idle has the reply: here the kernel does nothing more until the frontend has looked."""
+    looked = threading.Event()
+
+    def fail(kernel: Kernel) -> None:
+        raise ValueError("as you wished")
+
+    handler = Cells(quiet=lambda kernel: None, fail=fail)
+    with ProtocolClient(handler) as client:
+        publish = handler.kernel.outputs.publish
+
+        def and_wait(msg_type: str, content: Any, *more: Any, **options: Any) -> None:
+            publish(msg_type, content, *more, **options)
+            if b"idle" in content:
+                assert looked.wait(DEADLINE)
+
+        monkeypatch.setattr(handler.kernel.outputs, "publish", and_wait)
+        request = client.send(msg_type, content, channel=channel)
+        try:
+            client.iopub.expect(busy(), idle(), parent=request)
+            # Inside of one process, what was handed to the socket can be read at once.
+            client.deadline = 0
+            replies = client.shell if channel == "shell" else client.control
+            replies.expect(message(msg_type.replace("request", "reply"), parent=request))
+            client.deadline = DEADLINE
+        finally:
+            looked.set()
 
 
 @pytest.mark.parametrize("channel", ["shell", "control"])
-def test_k5_every_request_has_its_brackets(channel: str) -> None:
-    with serving(Cells()) as kernel, Client(kernel.connection) as client:
-        assert channel in ("shell", "control")
-        reply, messages = client.ask("kernel_info_request", channel="shell" if channel == "shell" else "control")
-        assert lines(messages) == ["busy", "idle"]
-        assert reply.content["implementation"] == "cells"
-        assert reply.content["protocol_version"] == "5.5"
-        assert reply.content["status"] == "ok"
+def test_k5_every_request_has_its_brackets(channel: Literal["shell", "control"]) -> None:
+    with ProtocolClient(Cells()) as client:
+        ask(client, "kernel_info", channel=channel, implementation="cells", protocol_version="5.5")
 
 
-def test_k1_two_subscribers_see_the_same(tmp_path: Path) -> None:
+def test_k1_two_subscribers_see_the_same() -> None:
     with (
         serving(Cells(mix=mix)) as kernel,
-        Client(kernel.connection) as client,
-        Client(kernel.connection, identity=b"other") as other,
+        ProtocolClient(kernel) as client,
+        ProtocolClient(kernel) as other,
     ):
+        client.iopub.expect(iopub_welcome())
         request = client.execute("mix")
-        assert [m.seq for m in client.until_idle(request)][-16:] == [m.seq for m in other.until_idle(request)][-16:]
-        client.reply(request)
+        client.shell.expect(execute_reply(parent=request))
+        one, two = (each.iopub.expect(*MIX_CELL, parent=request) for each in (client, other))
+        assert [(each.msg_id, each.seq) for each in one] == [(each.msg_id, each.seq) for each in two]
 
 
 def test_k2_many_threads_keep_their_own_order() -> None:
@@ -317,53 +341,53 @@ def test_k2_many_threads_keep_their_own_order() -> None:
         for worker in workers:
             worker.join(DEADLINE)
 
-    with serving(Cells(cell=cell)) as kernel, Client(kernel.connection) as client:
-        _, messages = client.run("cell")
-        custom = [message.content for message in messages if message.msg_type == "custom"]
-        for thread in range(threads):
-            assert [item["number"] for item in custom if item["thread"] == thread] == list(range(rounds))
-        text = "".join(message.content["text"] for message in messages if message.msg_type == "stream")
-        assert text == "x" * threads * rounds
-        assert is_idle(messages[-1])
+    with ProtocolClient(Cells(cell=cell)) as client:
+        request = client.execute("cell")
+        client.iopub.expect(busy(), execute_input("cell"), parent=request)
+        found: list[Message] = []
+        while not found or found[-1].msg_type != "status":
+            found += client.iopub.expect(message(ANY, parent=request))
+        client.shell.expect(execute_reply())
+    assert found.pop().content == {"execution_state": "idle"}
+    for thread in range(threads):
+        assert [each.content["number"] for each in found if each.content.get("thread") == thread] == list(range(rounds))
+    assert "".join(each.content.get("text", "") for each in found) == "x" * threads * rounds
 
 
 def test_a_cell_may_put_more_than_the_queue_holds_before_anybody_is_rung() -> None:
     """Back-pressure holds it back, and the reader is woken to make room."""
-    count = 20_000
+    count = 10_000
 
     def cell(kernel: Kernel) -> None:
         for number in range(count):
             kernel.publish("custom", {"number": number})
 
-    with serving(Cells(cell=cell)) as kernel, Client(kernel.connection) as client:
-        _, messages = client.run("cell")
-        assert [m.content["number"] for m in messages if m.msg_type == "custom"] == list(range(count))
+    with ProtocolClient(Cells(cell=cell)) as client:
+        run(client, "cell", *(message("custom", number=number) for number in range(count)))
 
 
 def test_iopub_welcome_comes_for_each_subscription() -> None:
     """JEP 65: also for one whose topic somebody has already; it says what was subscribed to."""
-    with serving(Cells()) as kernel:
-        for identity in (b"one", b"two"):
-            with Client(kernel.connection, identity=identity, subscribe=(b"status", b"stream", b"")) as client:
-                topics = [message.content["subscription"] for message in client.welcomed]
-                assert topics == ["status", "stream", ""]
+    topics = ["status", "stream", ""]
+    with (
+        serving(Cells()) as kernel,
+        ProtocolClient(kernel) as first,
+        ProtocolClient(kernel, topics=topics, settle=False) as second,
+    ):
+        for client in (first, second):
+            client.iopub.expect(*map(iopub_welcome, topics), parent=None)
 
 
 def test_a_subscription_that_is_no_text_is_ignored() -> None:
-    with serving(Cells(mix=mix)) as kernel, Client(kernel.connection) as client:
-        client.sockets["iopub"].subscribe(b"\xff\xfe")
-        for _ in range(2):
-            assert lines(client.run("mix")[1]) == MIX
+    with ProtocolClient(Cells(mix=mix)) as client:
+        client.subscribe(b"\xff\xfe")
+        client.subscribe("stream")
+        client.iopub.expect(iopub_welcome("stream"))
+        run(client, "mix", *MIX)
 
 
 def test_a_subscriber_of_one_topic_gets_that_topic() -> None:
-    with (
-        serving(Cells(mix=mix)) as kernel,
-        Client(kernel.connection) as client,
-        Client(kernel.connection, identity=b"filter", subscribe=(b"comm_",)) as other,
-    ):
-        client.run("mix")
-        assert lines(other.receive("iopub") for _ in range(3)) == MIX_COMMS
-
-
-MIX_COMMS = ["comm_open {'n': 1}", "comm_msg {'n': 2}", "comm_close {'n': 3}"]
+    with serving(Cells(mix=mix)) as kernel, ProtocolClient(kernel, topics=["comm_"]) as client:
+        request = client.execute("mix")
+        client.iopub.expect(comm_open("target"), comm_msg({"n": 2}), comm_close({"n": 3}), parent=request)
+        client.shell.expect(execute_reply(parent=request))

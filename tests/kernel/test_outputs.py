@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from kernelbridge.kernel.outputs import Item, Outputs, StreamText
-from tests.support.client import DEADLINE
+from kernelbridge.testing import DEADLINE
 
 
 def _into(seen: list[Any], which: int) -> Callable[[Item, bool], bool]:

@@ -4,83 +4,78 @@ from __future__ import annotations
 
 import logging
 import threading
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from kernelbridge.kernel.kernel import Kernel, Options
-from kernelbridge.wire.messages import Message
-from tests.support.client import DEADLINE, Client, is_idle
+from kernelbridge.testing import (
+    ANY,
+    DEADLINE,
+    ProtocolClient,
+    ProtocolFailure,
+    busy,
+    execute_input,
+    execute_reply,
+    idle,
+    iopub_welcome,
+    message,
+)
+from tests.support.exchange import run
 from tests.support.kernels import Cells, serving
 
 
-def test_k8_a_subscriber_that_never_reads_loses_alone_and_sees_it(caplog: pytest.LogCaptureFixture) -> None:
-    """Past the budget its loss is confined to it, logged, and visible to it as a gap in the numbers."""
-    count, size, budget = 3000, 10_000, 1_000_000
-    flooded, enough = threading.Event(), threading.Event()
-    # The other subscriber reads as fast as the kernel puts, so only one of the two is ever slow.
-    read = threading.Semaphore(20)
+class Flood(Cells):
+    """Shows texts of these sizes, in bytes, each as soon as a reader that may be so many messages behind has read."""
 
-    def flood(kernel: Kernel) -> None:
-        number = 0
-        while number < count or not enough.is_set():
-            assert read.acquire(timeout=DEADLINE)
+    def __init__(self, sizes: list[int], behind: int) -> None:
+        self.sizes = sizes
+        self._read = threading.Semaphore(behind)
+        super().__init__(flood=self._flood, more=lambda kernel: None)
+
+    def _flood(self, kernel: Kernel) -> None:
+        for number, size in enumerate(self.sizes):
+            assert self._read.acquire(timeout=DEADLINE)
             kernel.publish("custom", {"number": number, "text": "x" * size})
-            number += 1
-            if number == count:
-                flooded.set()
 
+    def read_all(self, client: ProtocolClient) -> None:
+        """Execute the flood, and read it as it comes."""
+        request = client.execute("flood")
+        client.iopub.expect(busy(), execute_input("flood"), parent=request)
+        for number in range(len(self.sizes)):
+            client.iopub.expect(message("custom", number=number), parent=request)
+            self._read.release()
+        client.iopub.expect(idle(parent=request))
+        client.shell.expect(execute_reply(parent=request))
+
+
+def test_k8_a_subscriber_that_never_reads_loses_alone_and_sees_it(caplog: pytest.LogCaptureFixture) -> None:
+    """Past the budget its loss is confined to it, logged, and visible to it as a gap in the numbers.
+
+    A gap that the other one saw would leave it with messages that it has not read.
+    """
+    count, size, budget = 3000, 10_000, 1_000_000
+    # The reader reads as fast as the kernel puts, so only one of the two is ever slow.
+    flood = Flood([size] * count, 20)
     with (
-        serving(Cells(flood=flood), options=Options(backlog_bytes=budget)) as kernel,
-        Client(kernel.connection) as reader,
-        Client(kernel.connection, identity=b"stalled", channels=("iopub",), receive_limit=10) as stalled,
-        ThreadPoolExecutor(1) as pool,
+        serving(flood, options=Options(backlog_bytes=budget)) as kernel,
+        ProtocolClient(kernel) as reader,
         caplog.at_level(logging.WARNING, "kernelbridge"),
+        pytest.raises(ProtocolFailure, match="came behind number"),
+        ProtocolClient(kernel, receive_limit=10) as stalled,
     ):
-
-        def read_all(request: Message) -> list[int]:
-            found: list[int] = []
-            while True:
-                message = reader.receive("iopub")
-                if message.msg_type == "custom":
-                    found.append(message.content["number"])
-                    read.release()
-                elif is_idle(message) and message.parent_id == request.msg_id:
-                    return found
-
-        reading = pool.submit(read_all, reader.execute("flood"))
-        assert flooded.wait(DEADLINE)
+        reader.iopub.expect(iopub_welcome())
+        flood.read_all(reader)
         assert "a subscriber does not read" in caplog.text
         # It wakes up while the kernel goes on: what was kept for it comes, and then, behind a gap, what is new.
-        numbers = [stalled.receive("iopub").seq or 0]
-        while len(numbers) < 2 or numbers[-1] == numbers[-2] + 1:
-            numbers.append(stalled.receive("iopub").seq or 0)
-        enough.set()
-        found = reading.result(DEADLINE)
-    assert found == list(range(len(found)))
-    assert numbers[-1] > numbers[-2] + 1
+        while True:
+            run(reader, "more")
+            stalled.iopub.expect(message(ANY))
     # What was kept is the budget and what the system's own socket buffers hold, and by far not all.
-    assert len(numbers) * size < 20 * budget
+    assert len(stalled.time_line.events) * size < 20 * budget
 
 
 def test_k8_a_reader_that_keeps_up_loses_nothing_when_messages_become_large() -> None:
     """However much was shown before: what was read does not count as waiting."""
-    small, large = 1000, 200
-    read = threading.Semaphore(2)
-
-    def cell(kernel: Kernel) -> None:
-        for number in range(small + large):
-            assert read.acquire(timeout=DEADLINE)
-            kernel.publish("custom", {"number": number, "text": "x" * (0 if number < small else 100_000)})
-
-    with (
-        serving(Cells(cell=cell), options=Options(backlog_bytes=1_000_000)) as kernel,
-        Client(kernel.connection) as client,
-    ):
-        request = client.execute("cell")
-        found: list[int] = []
-        while not (is_idle(message := client.receive("iopub")) and message.parent_id == request.msg_id):
-            if message.msg_type == "custom":
-                found.append(message.content["number"])
-                read.release()
-        assert found == list(range(small + large))
+    flood = Flood([0] * 1000 + [100_000] * 200, 2)
+    with serving(flood, options=Options(backlog_bytes=1_000_000)) as kernel, ProtocolClient(kernel) as client:
+        flood.read_all(client)

@@ -17,9 +17,9 @@ from kernelbridge.bridges.clock import Clock
 from kernelbridge.bridges.socket_bridge import Context
 from kernelbridge.kernel.handler import Handler
 from kernelbridge.kernel.kernel import Kernel, Options
+from kernelbridge.testing import DEADLINE
 from kernelbridge.wire.connection import ConnectionInfo, RegistrationInfo, load_connection_file, random_key
 from kernelbridge.wire.contents import ExecuteRequest, LanguageInfo
-from tests.support.client import DEADLINE
 
 ROOT = Path(__file__).parents[2]
 PYTHON_KERNEL = (sys.executable, "-m", "kernelbridge.python", "-f")
