@@ -1,4 +1,4 @@
-"""What leaves when (K3, K7): a flush, a prompt and the end let all out that was put, and a hush ends for all of it.
+"""What leaves when (K3): a flush and the end let all out that was put, and a hush ends for all of it.
 
 Where a test needs a text that nobody shows by itself, it lets texts grow as old as an hour.
 """
@@ -11,9 +11,9 @@ import pytest
 
 from kernelbridge.kernel import outputs as outputs_module
 from kernelbridge.kernel.iopub import IOPubCore
-from kernelbridge.kernel.kernel import Kernel, Options
+from kernelbridge.kernel.kernel import Options
 from kernelbridge.kernel.outputs import Flush, Item, Outputs, StreamText
-from kernelbridge.testing import ProtocolClient, busy, execute_input, execute_reply, idle, input_request, stdout
+from kernelbridge.testing import ProtocolClient, busy, execute_input, execute_reply, idle, stdout
 from tests.support.kernels import Cells, serving
 
 UNHURRIED = Options(stream_seconds=3600)
@@ -57,21 +57,6 @@ def test_what_is_put_while_a_hush_ends_is_rung_for() -> None:
     outputs.hush()
     outputs.end_hush()
     assert seen == ["ring", "put", "ring"]
-
-
-def test_k7_a_prompt_lets_out_the_text_before_it() -> None:
-    def ask(kernel: Kernel) -> None:
-        kernel.write("stdout", "Who is it? ")
-        kernel.input("name")
-
-    with serving(Cells(ask=ask), options=UNHURRIED) as kernel, ProtocolClient(kernel) as client:
-        request = client.execute("ask")
-        client.stdin.expect(input_request("name", parent=request))
-        # Before anything is answered.
-        client.iopub.expect(busy(), execute_input("ask"), stdout("Who is it? "), parent=request)
-        client.answer("me")
-        client.shell.expect(execute_reply("ok", parent=request))
-        client.iopub.expect(idle(parent=request))
 
 
 def test_k8_the_end_of_a_kernel_lets_out_what_was_put_before() -> None:

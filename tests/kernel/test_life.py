@@ -305,6 +305,20 @@ def test_what_was_put_before_the_stop_is_sent() -> None:
         client.expect_end()
 
 
+def test_iopub_ends_when_nobody_is_left_who_puts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What Shell, Control and Stdin put at their end is sent."""
+    alive: list[str] = []
+    with serving(Cells()) as kernel:
+        stop = kernel._iopub.stop
+
+        def watched() -> bool:
+            alive.extend(one.name for one in (kernel._shell, kernel._control, kernel._stdin) if one.alive)
+            return stop()
+
+        monkeypatch.setattr(kernel._iopub, "stop", watched)
+    assert alive == []
+
+
 def test_puts_after_the_end_are_let_go() -> None:
     """Nobody waits and nothing is raised: a thread of the program may outlive its kernel."""
     with serving(Cells()) as kernel:

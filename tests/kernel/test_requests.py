@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -188,6 +190,54 @@ def test_k11_after_an_error_what_waits_is_aborted(silent: bool) -> None:
         )
         assert handler.executed() == ["wait"]
         run(client, "hello", stdout("hello\n"))
+
+
+@contextmanager
+def held_up() -> Iterator[tuple[threading.Event, threading.Event]]:
+    """Hold the thread that logs next. Gives what is set when it is held, and what lets it go."""
+    held, go = threading.Event(), threading.Event()
+
+    class Hold(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            held.set()
+            assert go.wait(DEADLINE)
+
+    hold = Hold()
+    logging.getLogger("kernelbridge").addHandler(hold)
+    try:
+        yield held, go
+    finally:
+        go.set()
+        logging.getLogger("kernelbridge").removeHandler(hold)
+
+
+def test_k11_what_has_arrived_when_an_execution_fails_is_aborted_although_it_is_unread() -> None:
+    """More of it than Shell reads in a row. Shell is held up until the execution has failed, by what it must log."""
+    count = 150
+    go, failed = threading.Event(), threading.Event()
+
+    def wait_and_fail(kernel: Kernel) -> None:
+        # Called when this execution is over, and Shell has been told.
+        asyncio.get_running_loop().call_soon(failed.set)
+        assert go.wait(DEADLINE)
+        raise ValueError("stop")
+
+    handler = Cells(wait_and_fail=wait_and_fail, cell=lambda kernel: None)
+    with held_up() as (held, release), ProtocolClient(handler) as client:
+        failing = client.execute("wait_and_fail")
+        client.iopub.expect(busy(), execute_input("wait_and_fail"), parent=failing)
+        client.send_frames("shell", [b"no message"])
+        assert held.wait(DEADLINE)
+        waiting = [client.execute("cell") for _ in range(count)]
+        go.set()
+        assert failed.wait(DEADLINE)
+        release.set()
+        client.iopub.expect(error("ValueError", "stop"), idle(), parent=failing)
+        client.shell.expect(execute_reply("error", parent=failing))
+        for request in waiting:
+            client.shell.expect(execute_reply("aborted", parent=request))
+            client.iopub.expect(busy(), idle(), parent=request)
+        assert len(handler.requests) == 1
 
 
 def test_k11_without_stop_on_error_what_waits_runs() -> None:

@@ -11,6 +11,7 @@ ORDER = "tests/kernel/test_order.py"
 LIFE = "tests/kernel/test_life.py"
 SHELL_CORE = "tests/kernel/test_shell_core.py"
 INTERRUPTS = "tests/kernel/test_interrupts.py"
+INPUT = "tests/kernel/test_input.py"
 
 FAULTS = (
     Fault(
@@ -19,7 +20,7 @@ FAULTS = (
         "            self.send_reply(item.reply)\n            self.idle(item.reply.request)\n",
         "            self.idle(item.reply.request)\n            self.send_reply(item.reply)\n",
         "K5",
-        ("tests/kernel/test_brackets.py",),
+        (ORDER,),
     ),
     Fault(
         "idle before the reply of Control",
@@ -33,7 +34,7 @@ FAULTS = (
         "        if content is not None:\n"
         "            self.send_reply(Reply(request, content))\n",
         "K5",
-        ("tests/kernel/test_brackets.py",),
+        (ORDER,),
     ),
     Fault(
         "idle before the last put of a comm",
@@ -109,7 +110,7 @@ FAULTS = (
         "            self._read_what_has_arrived()\n",
         "",
         "K11",
-        ("tests/kernel/test_brackets.py",),
+        (REQUESTS,),
     ),
     Fault(
         "an aborted request has no reply",
@@ -136,7 +137,7 @@ FAULTS = (
         "        return InterruptReply()",
         "        self._execution.interrupts.interrupt()\n        return InterruptReply()",
         "K7, F9",
-        (REQUESTS,),
+        (INPUT,),
     ),
     Fault(
         "a prompt overtakes output",
@@ -144,7 +145,7 @@ FAULTS = (
         "        self._outputs.flush()\n        header",
         "        header",
         "K7",
-        ("tests/kernel/test_flushes.py",),
+        (INPUT,),
     ),
     Fault(
         "anybody's answer is taken",
@@ -152,7 +153,7 @@ FAULTS = (
         " and not question.withdrawn and question.request.identities == message.identities:",
         " and not question.withdrawn:",
         "K7",
-        (REQUESTS,),
+        (INPUT,),
     ),
     Fault(
         "a late answer is taken for another prompt's",
@@ -160,7 +161,7 @@ FAULTS = (
         "            meant = message.parent_id in (None, question.header.msg_id, question.request.msg_id)\n",
         "            meant = True\n",
         "K7",
-        ("tests/python/test_interrupts.py",),
+        (INPUT,),
     ),
     Fault(
         "a comm that could not be put stays open",
@@ -208,7 +209,7 @@ FAULTS = (
         "        if runs:\n            self._latest = request\n",
         "        self._latest = request\n",
         "K4",
-        ("tests/kernel/test_failures.py",),
+        (ORDER,),
     ),
     Fault(
         "a parent that was given is not taken back",
@@ -292,7 +293,7 @@ FAULTS = (
         "            for service in (self._shell, self._control, self._stdin, self._iopub, self._heartbeat):",
         "            for service in (self._iopub, self._shell, self._control, self._stdin, self._heartbeat):",
         "K8",
-        ("tests/kernel/test_brackets.py",),
+        (LIFE,),
     ),
     Fault(
         "a shutdown is not shown to the others",
