@@ -337,9 +337,10 @@ class _Runner:
 
     def _end_overdue(self, execution: Request) -> None:
         """Interrupt a cell and take what it still shows; leave it alone when it does not end."""
+        deadline = self._bridge.clock.monotonic() + INTERRUPT_GRACE
         self._bridge.interrupt()
         try:
-            self._finish(execution, self._bridge.clock.monotonic() + INTERRUPT_GRACE)
+            self._finish(execution, deadline)
         except _CellTimeoutError:
             self.stuck = True
         except BridgeError:

@@ -244,9 +244,8 @@ class ProtocolClient:
             self._read()
             return
         while not all(self._sockets.gone(channel) for channel in READ_CHANNELS):
-            if end.passed():
+            if not self._read(end) and end.passed():
                 self.fail("the kernel does not end", self._late())
-            self._read(end)
 
     # What comes
 
@@ -257,9 +256,8 @@ class ProtocolClient:
         while not channel.unread:
             if self._sockets.gone(channel.name):
                 fail(self._gone())
-            if end.passed():
+            if not self._read(end) and end.passed():
                 fail(self._late())
-            self._read(end)
 
     def fail(
         self,
@@ -271,7 +269,7 @@ class ProtocolClient:
     ) -> NoReturn:
         """Raise `ProtocolFailure` with a report of what was expected, what was seen and what else has come."""
         # Whatever lies ready belongs in the report; one failure is told at a time.
-        self._receive()
+        self._receive(self._sockets.read())
         comparison = None
         if channel is not None:
             left = [event.view() for event in channel.unread]
@@ -281,15 +279,18 @@ class ProtocolClient:
     def _wait_ends(self) -> Until:
         return Until.after(self.deadline, self._clock)
 
-    def _read(self, until: Until | None = None) -> None:
-        problem = self._receive(until)
+    def _read(self, until: Until | None = None) -> bool:
+        """Wait until something comes, not at all by default, take all that has come, and return whether any has."""
+        came = self._sockets.read(until)
+        problem = self._receive(came)
         if problem is not None:
             self.fail(*problem)
+        return bool(came)
 
-    def _receive(self, until: Until | None = None) -> tuple[str, str] | None:
-        """Wait until something comes, take all that has come, and return what was wrong first, if anything was."""
+    def _receive(self, came: Sequence[tuple[Channel, list[Frame]]]) -> tuple[str, str] | None:
+        """Take what has come, and return what was wrong first, if anything was."""
         problem: tuple[str, str] | None = None
-        for name, frames in self._sockets.read(until):
+        for name, frames in came:
             try:
                 message = decode(frames, self._signer)
             except WireError as error:
@@ -362,8 +363,8 @@ class ProtocolClient:
                 self._wait_for_probe("shell", end, headline)
             headline = "the kernel publishes no idle for a kernel_info_request"
             idle_until = end.within(_PROBE_SECONDS)
-            while not (self._has_idle(probe) or idle_until.passed()):
-                self._read(idle_until)
+            while not self._has_idle(probe) and (self._read(idle_until) or not idle_until.passed()):
+                continue
             if self._has_idle(probe):
                 whole += 1
             elif end.passed():
@@ -386,9 +387,8 @@ class ProtocolClient:
     def _wait_for_probe(self, channel: Channel, end: Until, headline: str) -> None:
         if self._sockets.gone(channel):
             self.fail(headline, self._gone())
-        if end.passed():
+        if not self._read(end) and end.passed():
             self.fail(headline, self._late())
-        self._read(end)
 
     # The end
 

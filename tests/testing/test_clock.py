@@ -213,15 +213,10 @@ def test_it_waits_for_what_threads_hand_to_each_other(context: Context, clock: V
 def test_it_waits_for_what_threads_send_over_inproc_sockets(context: Context, clock: VirtualClock) -> None:
     with alarms(context, clock, "one", "two") as (one, two):
         met: list[float] = []
-        bound = threading.Event()
-
-        def bind() -> None:
-            one.socket.bind("inproc://pair")
-            bound.set()
-
-        one.put(bind)
-        assert bound.wait(DEADLINE)
+        one.put(lambda: one.socket.bind("inproc://pair"))
+        clock.advance(0)
         two.put(lambda: two.socket.connect("inproc://pair"))
+        clock.advance(0)
         two.reads = lambda frames: two.times.append(clock.monotonic() + 1)
         two.rings = lambda at: met.append(at)
         for _ in range(50):

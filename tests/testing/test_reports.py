@@ -14,6 +14,7 @@ from kernelbridge.testing import (
     ANY,
     ProtocolClient,
     ProtocolFailure,
+    VirtualClock,
     busy,
     comm_msg,
     execute_input,
@@ -349,16 +350,22 @@ def test_a_channel_on_which_nobody_listens() -> None:
 
 
 def test_a_kernel_that_publishes_no_idle(peer: Peer) -> None:
+    clock = VirtualClock()
+
     def answer() -> None:
         frames = peer.sockets["shell"].recv_multipart()
         request = decode(frames, peer.signer)
-        header = Session(lambda: "").header("kernel_info_reply")
+        header = Session(clock.now).header("kernel_info_reply")
         reply = Message(header, {"status": "ok"}, request.header, identities=request.identities)
         peer.sockets["shell"].send_multipart(encode(reply, peer.signer))
+        clock.advance(DEADLINE)
 
     answering = threading.Thread(target=answer)
     answering.start()
-    with fails() as failure, ProtocolClient(peer.connection, context=peer.context, deadline=10 * SOON):
+    with (
+        fails() as failure,
+        ProtocolClient(peer.connection, context=peer.context, deadline=DEADLINE, clock=clock),
+    ):
         raise AssertionError("the block is not entered")
     answering.join(DEADLINE)
     assert failure.value.headline == "the kernel publishes no idle for a kernel_info_request"
