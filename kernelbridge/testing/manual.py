@@ -32,14 +32,16 @@ from kernelbridge.testing.kernel_sockets import REQUEST_CHANNELS, KernelSockets,
 from kernelbridge.testing.matchers import Matcher, iopub_welcome, message, request
 from kernelbridge.testing.patterns import ANY, Capture, Captured
 from kernelbridge.testing.report import Comparison, Event, ProtocolFailure, TimeLine, full_report
-from kernelbridge.testing.steps import Always, Scriptable, Step, as_steps, handle
+from kernelbridge.testing.steps import Always, Scriptable, Step, always, as_steps, handle
 from kernelbridge.wire.connection import Channel, ConnectionInfo, Transport
 from kernelbridge.wire.errors import WireError
 from kernelbridge.wire.frames import decode, encode
 from kernelbridge.wire.messages import Message, Session
 from kernelbridge.wire.signing import ReplayGuard, Signer
 
-__all__ = ["KernelOptions", "ManualKernel"]
+__all__ = ["ANSWER_KERNEL_INFO", "KernelOptions", "ManualKernel"]
+
+ANSWER_KERNEL_INFO: Final = always(request("kernel_info"), handle())
 
 _FRAMES_KEPT: Final = 100
 
@@ -62,7 +64,7 @@ class ManualKernel:
 
     Takes the `transport`, or a `connection` that says where to listen; the `protocol_version` that it speaks; whether
     it welcomes subscriptions (JEP 65; None: as its version promises); whether IOPub's messages are `numbered`
-    (contract K9); the standing answers (`always`); the ZMQ `context`, by default one of its own; the `deadline`
+    (contract K9); the standing `answers` (`always`); the ZMQ `context`, by default one of its own; the `deadline`
     of every wait in seconds; and the `clock`.
 
     While it waits it echoes heartbeats, welcomes subscriptions and gives the standing answers. At the end of the block
@@ -77,7 +79,7 @@ class ManualKernel:
         protocol_version: str = "5.5",
         welcome: bool | None = None,
         numbered: bool = False,
-        always: Sequence[Always] = (),
+        answers: Sequence[Always] = (),
         context: Context | None = None,
         deadline: float = DEADLINE,
         clock: Clock | None = None,
@@ -93,7 +95,7 @@ class ManualKernel:
         self._place = Place(connection) if connection is not None else Place.new(transport)
         self._welcome = sends_welcome(protocol_version) if welcome is None else welcome
         self._number: int | None = 0 if numbered else None
-        self._always = tuple(always)
+        self._always = tuple(answers)
         self._owns_context = context is None
         self.context: Context = zmq.Context() if context is None else context
         """What a frontend in this process needs where the transport is inproc."""
@@ -225,9 +227,13 @@ class ManualKernel:
         return self._subscriptions.popleft()
 
     def become_ready(self) -> None:
-        """Await a subscription, and answer one kernel_info_request."""
+        """Await a subscription and a kernel_info_request, and answer it; further ones have a standing answer now.
+
+        A frontend asks again where it was not sure to hear all of the first answer.
+        """
         self.take_subscription()
         self.play(handle(), parent=self.take(request("kernel_info")))
+        self._always = (*self._always, ANSWER_KERNEL_INFO)
 
     def settle(self) -> None:
         """Return when all that has left a frontend before has come."""

@@ -43,7 +43,7 @@ from kernelbridge.bridges.channel_bridge import ChannelBridge
 from kernelbridge.bridges.service import Service
 from kernelbridge.bridges.socket_bridge import Context
 from kernelbridge.testing.kernel_sockets import REQUEST_CHANNELS
-from kernelbridge.testing.manual import KernelOptions, ManualKernel
+from kernelbridge.testing.manual import ANSWER_KERNEL_INFO, KernelOptions, ManualKernel
 from kernelbridge.testing.matchers import request
 from kernelbridge.testing.report import Comparison, TimeLine
 from kernelbridge.testing.steps import Always, Scriptable, Step, always, as_steps, die, handle, outline
@@ -52,7 +52,7 @@ from kernelbridge.wire.messages import Message
 
 __all__ = ["ScriptedKernel"]
 
-_ANSWERS: Final = (always(request("kernel_info"), handle()), always(request("shutdown"), handle(), die(0)))
+_ANSWERS: Final = (ANSWER_KERNEL_INFO, always(request("shutdown"), handle(), die(0)))
 
 # How many lines of a script a report shows before and behind the step that was being played.
 _OUTLINE_BEFORE: Final = 30
@@ -75,7 +75,7 @@ class Player(ManualKernel):
         **options: Unpack[KernelOptions],
     ) -> None:
         standing = tuple(step for step in script if isinstance(step, Always))
-        super().__init__(always=(*standing, *_ANSWERS), **options)
+        super().__init__(answers=(*standing, *_ANSWERS), **options)
         self.words: ChannelBridge[str | None]
         """Tells the kernel to go on at a cue, by its name, or to end, by None. Any thread may."""
         self.cut_short = False

@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from pathlib import Path
 
 import pytest
 
 from kernelbridge.frontend.bridge import Bridge, connect, launch
 from kernelbridge.frontend.errors import BridgeClosedError, KernelStartError
 from kernelbridge.frontend.execution import Execution
-from tests.frontend.scripted import DEADLINE, ScriptedKernel, scripted
+from kernelbridge.testing import (
+    ScriptedKernel,
+    always,
+    execute_request,
+    handle,
+    input_reply,
+    input_request,
+    on,
+    request,
+    stdout,
+)
+from tests.support.bridges import connected, played
+from tests.support.client import DEADLINE
 
 
 def test_a_thread() -> None:
@@ -56,19 +67,17 @@ def test_an_event_loop() -> None:
     asyncio.run(main())
 
 
-def test_a_coroutine_answers_input_without_a_loop(folder: Path) -> None:
+def test_a_coroutine_answers_input_without_a_loop() -> None:
     async def on_input(prompt: str, password: bool) -> str:
         await asyncio.sleep(0)
         return prompt
 
-    with scripted(folder) as (kernel, bridge):
-        bridge.execute("1", on_input=on_input)
-        kernel.ask_input(kernel.take(), "echo")
-        assert kernel.take("stdin").content == {"value": "echo"}
+    with connected(on(execute_request("1"), input_request("echo"), on(input_reply("echo")), handle())) as bridge:
+        bridge.execute("1", on_input=on_input).result(DEADLINE)
 
 
-def test_a_coroutine_that_waits_for_input_is_cancelled_when_the_execution_ends(folder: Path) -> None:
-    with scripted(folder) as (kernel, bridge):
+def test_a_coroutine_that_waits_for_input_is_cancelled_when_the_execution_ends() -> None:
+    with played() as (kernel, bridge):
 
         async def main() -> None:
             asked, cancelled = asyncio.Event(), asyncio.Event()
@@ -82,10 +91,10 @@ def test_a_coroutine_that_waits_for_input_is_cancelled_when_the_execution_ends(f
                 return "never"
 
             execution = bridge.execute("1", on_input=on_input)
-            request = kernel.take()
-            kernel.ask_input(request, "?")
+            request = kernel.take(execute_request("1"))
+            kernel.play(input_request("?"), parent=request)
             await asked.wait()
-            kernel.run(request)
+            kernel.play(handle(), parent=request)
             await execution
             await asyncio.wait_for(cancelled.wait(), DEADLINE)
 
@@ -95,16 +104,16 @@ def test_a_coroutine_that_waits_for_input_is_cancelled_when_the_execution_ends(f
                 thread.join(DEADLINE)
 
 
-def test_who_stops_waiting_ends_nothing(folder: Path) -> None:
-    with scripted(folder) as (kernel, bridge):
+def test_who_stops_waiting_ends_nothing() -> None:
+    with played() as (kernel, bridge):
 
         async def main() -> None:
             execution = bridge.execute("1")
-            request = kernel.take()
+            request = kernel.take(execute_request("1"))
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(asyncio.ensure_future(_await(execution)), 0)
             assert not execution.done
-            kernel.run(request)
+            kernel.play(handle(), parent=request)
             assert (await execution).msg_type == "execute_reply"
 
         asyncio.run(main())
@@ -114,8 +123,8 @@ async def _await(execution: Execution) -> None:
     await execution
 
 
-def test_a_thread_and_two_event_loops_hold_one_bridge(folder: Path) -> None:
-    with scripted(folder) as (kernel, bridge):
+def test_a_thread_and_two_event_loops_hold_one_bridge() -> None:
+    with played() as (kernel, bridge):
         execution = bridge.execute("1")
         results: list[list[str]] = []
 
@@ -126,39 +135,38 @@ def test_a_thread_and_two_event_loops_hold_one_bridge(folder: Path) -> None:
         threads = [threading.Thread(target=asyncio.run, args=(read(),)) for _ in range(2)]
         for thread in threads:
             thread.start()
-        kernel.run(kernel.take(), "a", "b")
+        kernel.play(handle(stdout("a"), stdout("b")), parent=kernel.take(execute_request("1")))
         results.append([message.msg_type for message in execution])
         for thread in threads:
             thread.join(DEADLINE)
         assert results == [["status", "stream", "stream", "status"]] * 3
 
 
-def test_a_subscription_whose_loop_is_gone_hurts_nobody(folder: Path) -> None:
-    with scripted(folder) as (kernel, bridge):
+def test_a_subscription_whose_loop_is_gone_hurts_nobody() -> None:
+    with played() as (kernel, bridge):
         subscription = bridge.subscribe()
 
         async def read_one() -> None:
-            kernel.stream("1")
+            kernel.play(stdout("1"))
             assert (await subscription.aget()).content["text"] == "1"
 
         asyncio.run(read_one())
         execution = bridge.execute("1")
-        kernel.run(kernel.take())
+        kernel.play(handle(), parent=kernel.take(execute_request("1")))
         execution.result(DEADLINE)
         assert bridge.counters == {}
 
 
-def test_entering_and_leaving_raise_in_either_world(folder: Path) -> None:
+def test_entering_and_leaving_raise_in_either_world() -> None:
     async def main(bridge: Bridge) -> None:
         async with bridge:
             raise AssertionError("it was never ready")
 
-    kernel = ScriptedKernel(folder)
-    with pytest.raises(KernelStartError):
-        asyncio.run(main(connect(kernel.connection, timeout=0.05)))
-    with pytest.raises(KernelStartError):
-        connect(kernel.connection, timeout=0.05).__enter__()
-    kernel.close()
+    with ScriptedKernel(always(request("kernel_info"))) as kernel:
+        with pytest.raises(KernelStartError):
+            asyncio.run(main(connect(kernel.connection, timeout=0.05)))
+        with pytest.raises(KernelStartError):
+            connect(kernel.connection, timeout=0.05).__enter__()
 
 
 def test_closing_in_an_event_loop_lets_it_go_on_and_ends_what_is_open() -> None:

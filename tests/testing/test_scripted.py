@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import stat
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from queue import Empty
 from typing import Any, Literal
@@ -24,7 +22,6 @@ from kernelbridge.testing import (
     ProtocolClient,
     Scriptable,
     ScriptedKernel,
-    Step,
     always,
     bad_signature,
     busy,
@@ -62,8 +59,8 @@ from kernelbridge.testing import (
 )
 from kernelbridge.wire.connection import CHANNELS, ConnectionInfo
 from kernelbridge.wire.frames import Limits
-
-DEADLINE = 60.0
+from tests.support.bridges import connected
+from tests.support.client import DEADLINE
 
 
 async def _nothing() -> None: ...
@@ -71,13 +68,6 @@ async def _nothing() -> None: ...
 
 # The event loop in which jupyter_client runs its blocking client stays, once it is there.
 run_sync(_nothing)()
-
-
-@contextmanager
-def connected(*script: Step, **options: Any) -> Iterator[Bridge]:
-    """A bridge that is ready, connected to a kernel that plays the script."""
-    with ScriptedKernel(*script, **options) as kernel, connect(kernel.connection, timeout=DEADLINE) as bridge:
-        yield bridge
 
 
 def types(execution: Execution) -> list[str]:

@@ -42,8 +42,7 @@ from kernelbridge.wire.connection import random_key
 from kernelbridge.wire.frames import encode
 from kernelbridge.wire.messages import Message
 from kernelbridge.wire.signing import Signer
-
-DEADLINE = 60.0
+from tests.support.client import DEADLINE
 
 SOON = 0.1
 """The deadline, in seconds, where a test is of what never comes."""
