@@ -65,7 +65,15 @@ if TYPE_CHECKING:
         truncated,
     )
     from kernelbridge.testing.targets import Target
-    from kernelbridge.testing.transcripts import Record, StoredTranscripts, Transcript, TranscriptError
+    from kernelbridge.testing.transcripts import (
+        Record,
+        Recorder,
+        StoredTranscripts,
+        Transcript,
+        TranscriptError,
+        play_frontend,
+        play_kernel,
+    )
 
 __all__ = [
     "ANY",
@@ -78,6 +86,7 @@ __all__ = [
     "ProtocolClient",
     "ProtocolFailure",
     "Record",
+    "Recorder",
     "Scriptable",
     "ScriptedKernel",
     "Step",
@@ -114,6 +123,8 @@ __all__ = [
     "iopub_welcome",
     "message",
     "on",
+    "play_frontend",
+    "play_kernel",
     "regex",
     "replay",
     "reply",
@@ -169,9 +180,12 @@ _MODULES = {
     "targets": ("Target",),
     "transcripts": (
         "Record",
+        "Recorder",
         "StoredTranscripts",
         "Transcript",
         "TranscriptError",
+        "play_frontend",
+        "play_kernel",
     ),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}

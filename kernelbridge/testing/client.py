@@ -190,15 +190,16 @@ class ProtocolClient:
         parent: Message | None = None,
         metadata: Mapping[str, Any] | None = None,
         buffers: Sequence[Buffer] = (),
+        subshell: str | None = None,
         **fields: Any,
     ) -> Message:
-        """Send any message, and return it. `fields` are added to its content.
+        """Send any message, and return it. `fields` are added to its content; `subshell` is the one it is for (JEP 91).
 
         Without a `channel`, it goes where the specification has it: interrupts, shutdowns, debugging and subshells to
         Control, answers to Stdin, the rest to Shell.
         """
         message = Message(
-            self.session.header(msg_type),
+            self.session.header(msg_type, subshell),
             {**(content or {}), **fields},
             None if parent is None else parent.header,
             dict(metadata or {}),
@@ -258,6 +259,23 @@ class ProtocolClient:
                 fail(self._gone())
             if not self._read(end) and end.passed():
                 fail(self._late())
+
+    def read_all(self) -> None:
+        """Read whatever comes until the kernel has said all that it has to say: nothing of it has to be expected."""
+        end = self._wait_ends()
+        self._read()
+        while True:
+            for channel in self._channels:
+                while channel.unread:
+                    channel.take().read = True
+            if end.passed():
+                self.fail("the kernel does not come to rest", f"something still came after {self.deadline:g} s")
+            if self._end_expected and not all(self._sockets.gone(channel) for channel in READ_CHANNELS):
+                self.expect_end()
+            elif not self._end_expected:
+                self._come_to_rest()
+            if not self._unread():
+                return
 
     def fail(
         self,

@@ -17,13 +17,28 @@ passed once, in the order as it was seen:
 ===================  ==================================================================================================
 
 What was no message - a subscription, a heartbeat, rubbish - has ``frames``, each in base64, and a ``note`` that says
-what they are, in place of all from ``header`` on. Signatures and keys are not written.
+what they are, in place of all from ``header`` on; on all channels but IOPub the first frame says whose it is. The
+signatures of messages and the key are not written.
+
+A transcript comes from a `ProtocolClient` (``Transcript.of(client)``), or from a `Recorder`, which stands between any
+kernel and any frontends. `play_frontend` and `play_kernel` play one again.
 """
 
 from __future__ import annotations
 
+from kernelbridge.testing.transcripts.as_frontend import play_frontend
+from kernelbridge.testing.transcripts.as_kernel import play_kernel
+from kernelbridge.testing.transcripts.recorder import Recorder
 from kernelbridge.testing.transcripts.records import Record, TranscriptError
 from kernelbridge.testing.transcripts.store import StoredTranscripts
 from kernelbridge.testing.transcripts.transcript import Transcript
 
-__all__ = ["Record", "StoredTranscripts", "Transcript", "TranscriptError"]
+__all__ = [
+    "Record",
+    "Recorder",
+    "StoredTranscripts",
+    "Transcript",
+    "TranscriptError",
+    "play_frontend",
+    "play_kernel",
+]
