@@ -16,8 +16,7 @@ import zmq
 from kernelbridge.bridges.clock import Clock, SystemClock
 from kernelbridge.bridges.clock_poller import ClockPoller
 from kernelbridge.bridges.socket_bridge import Context, Frame, Socket, SocketBridge, send
-from kernelbridge.testing import VirtualClock
-from tests.support.client import DEADLINE
+from kernelbridge.testing import DEADLINE, VirtualClock
 
 
 @pytest.fixture

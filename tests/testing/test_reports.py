@@ -12,6 +12,7 @@ import pytest
 from kernelbridge.kernel.kernel import Kernel
 from kernelbridge.testing import (
     ANY,
+    DEADLINE,
     ProtocolClient,
     ProtocolFailure,
     VirtualClock,
@@ -30,7 +31,6 @@ from kernelbridge.testing.matchers import Matcher
 from kernelbridge.testing.targets import running
 from kernelbridge.wire.frames import decode, encode
 from kernelbridge.wire.messages import Message, Session
-from tests.support.client import DEADLINE
 from tests.support.kernels import Cells, serving
 from tests.testing.conftest import Peer
 
