@@ -111,10 +111,16 @@ def _given(**fields: Any) -> dict[str, Any]:
 
 
 def message(
-    msg_type: Any, /, *, parent: Any = UNSET, metadata: Mapping[str, Any] | None = None, **content: Any
+    msg_type: Any,
+    /,
+    *,
+    parent: Any = UNSET,
+    metadata: Mapping[str, Any] | None = None,
+    buffers: Any = UNSET,
+    **content: Any,
 ) -> Matcher:
     """Match any message of this type, which may be `ANY`, whose content holds the fields given."""
-    return Matcher(msg_type, content, parent, metadata or {})
+    return Matcher(msg_type, content, parent, metadata or {}, buffers)
 
 
 def reply(

@@ -20,6 +20,7 @@ from kernelbridge.testing import (
     error,
     execute_reply,
     idle,
+    message,
     reply,
     stdout,
 )
@@ -64,6 +65,23 @@ def test_k6_a_comm_of_the_kernel_is_known_when_its_cell_has_run(handler: Cells, 
     assert open_comms(client) == {comm.comm_id: {"target_name": "mine"}}
     assert open_comms(client, target_name="mine") == {comm.comm_id: {"target_name": "mine"}}
     assert open_comms(client, target_name="other") == {}
+
+
+def test_k6_what_a_comm_carries_besides_its_data_arrives_with_it() -> None:
+    def cell(kernel: Kernel) -> None:
+        comm = kernel.comms.open("mine", {"n": 1}, {"m": 1}, [b"one"], comm_id="given", target_module="module")
+        comm.send({"n": 2}, {"m": 2}, [b"two", b""])
+        comm.close({"n": 3}, {"m": 3}, [b"three"])
+
+    opened = {"comm_id": "given", "target_name": "mine", "target_module": "module", "data": {"n": 1}}
+    with ProtocolClient(Cells(cell=cell)) as client:
+        run(
+            client,
+            "cell",
+            message("comm_open", **opened, metadata={"m": 1}, buffers=[b"one"]),
+            comm_msg({"n": 2}, comm_id="given", metadata={"m": 2}, buffers=[b"two", b""]),
+            comm_close({"n": 3}, comm_id="given", metadata={"m": 3}, buffers=[b"three"]),
+        )
 
 
 def test_k6_a_comm_that_could_not_be_put_is_not_open(client: ProtocolClient) -> None:

@@ -85,7 +85,7 @@ MIX = [
     stdout("six\n"),
     clear_output(wait=False),
     message("custom_type"),
-    result("seven"),
+    result("seven", execution_count=1),
     stdout("eight\n"),
 ]
 MIX_CELL = [busy(), execute_input("mix"), *MIX, idle()]

@@ -7,6 +7,7 @@ import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
@@ -55,8 +56,11 @@ def client() -> Iterator[ProtocolClient]:
 
 
 def test_executions_are_counted_and_silent_ones_are_not(client: ProtocolClient) -> None:
-    def counted(count: int, **options: bool) -> None:
-        run(client, "hello", stdout("hello\n"), replied=execute_reply(execution_count=count), **options)
+    def counted(count: int, **options: Any) -> None:
+        request = client.execute("hello", **options)
+        shows_input = [] if options.get("silent") else [execute_input("hello", execution_count=count)]
+        client.iopub.expect(busy(), *shows_input, stdout("hello\n"), idle(), parent=request)
+        client.shell.expect(execute_reply("ok", execution_count=count, parent=request))
 
     counted(1)
     counted(2)
@@ -139,6 +143,18 @@ def test_an_interrupt_of_a_coroutine_on_any_thread() -> None:
         run(client, "hello", stdout("hello\n"))
 
 
+def test_an_interrupt_at_rest_is_answered_and_hits_nothing() -> None:
+    """Neither what is waited for nor what comes later: here a coroutine, which an interrupt could end on any thread."""
+
+    async def pause(kernel: Kernel) -> None:
+        await asyncio.sleep(0)
+        kernel.write("stdout", "done")
+
+    with ProtocolClient(Cells(pause=pause)) as client:
+        ask(client, "interrupt", channel="control")
+        run(client, "pause", stdout("done"))
+
+
 # --- K11 ------------------------------------------------------------------------------------------------------------
 
 
@@ -164,6 +180,7 @@ WAIT = [busy(), execute_input("wait"), error("ValueError", "stop"), idle()]
 def test_k11_after_an_error_what_waits_is_aborted(silent: bool) -> None:
     """All that had been sent, each with a reply and brackets of its own; none runs. Nothing else is aborted."""
     handler = Failing()
+    count = 0 if silent else 1
     with ProtocolClient(handler) as client:
         failing = client.execute("wait", silent=silent)
         client.iopub.expect(busy(parent=failing))
@@ -178,7 +195,7 @@ def test_k11_after_an_error_what_waits_is_aborted(silent: bool) -> None:
         client.shell.expect(execute_reply("error", ename="ValueError", parent=failing))
         for request in waiting:
             client.iopub.expect(busy(), idle(), parent=request)
-            client.shell.expect(execute_reply("aborted", parent=request))
+            client.shell.expect(execute_reply("aborted", execution_count=count, parent=request))
         client.iopub.expect(busy(), idle(), parent=completion)
         client.iopub.expect(busy(), comm_close(comm_id="c"), idle(), parent=comm)
         client.iopub.expect(busy(), idle(), parent=info)
@@ -189,7 +206,7 @@ def test_k11_after_an_error_what_waits_is_aborted(silent: bool) -> None:
             execute_reply("aborted", parent=last),
         )
         assert handler.executed() == ["wait"]
-        run(client, "hello", stdout("hello\n"))
+        run(client, "hello", stdout("hello\n"), replied=execute_reply(execution_count=count + 1))
 
 
 @contextmanager
