@@ -8,6 +8,7 @@ KERNEL = "kernelbridge/kernel/"
 REQUESTS = "tests/kernel/test_requests.py"
 COMMS = "tests/kernel/test_comms.py"
 ORDER = "tests/kernel/test_order.py"
+CONNECTIONS = "tests/kernel/test_connections.py"
 LIFE = "tests/kernel/test_life.py"
 SHELL_CORE = "tests/kernel/test_shell_core.py"
 INTERRUPTS = "tests/kernel/test_interrupts.py"
@@ -269,7 +270,7 @@ FAULTS = (
         "        socket.curve_server = True\n",
         "",
         "security",
-        (LIFE,),
+        (CONNECTIONS,),
     ),
     Fault(
         "IPC files stay behind",
@@ -277,7 +278,7 @@ FAULTS = (
         '            Path(info.endpoint(channel).removeprefix("ipc://")).unlink(missing_ok=True)',
         "            Path(info.endpoint(channel)).unlink(missing_ok=True)",
         "F11",
-        (LIFE,),
+        (CONNECTIONS,),
     ),
     Fault(
         "a refused registration counts as one",
@@ -285,7 +286,7 @@ FAULTS = (
         "        _, content = decode_handshake(frames, signer)\n        parse_handshake_reply(content)\n",
         "        decode_handshake(frames, signer)\n",
         "JEP 66",
-        (LIFE,),
+        (CONNECTIONS,),
     ),
     Fault(
         "IOPub is stopped before those who put",

@@ -20,6 +20,9 @@ from kernelbridge.kernel.kernel import Kernel, Options
 from kernelbridge.testing import DEADLINE
 from kernelbridge.wire.connection import ConnectionInfo, RegistrationInfo, load_connection_file, random_key
 from kernelbridge.wire.contents import ExecuteRequest, LanguageInfo
+from kernelbridge.wire.frames import Frame, encode
+from kernelbridge.wire.messages import Message, Session
+from kernelbridge.wire.signing import Signer
 
 ROOT = Path(__file__).parents[2]
 PYTHON_KERNEL = (sys.executable, "-m", "kernelbridge.python", "-f")
@@ -104,6 +107,11 @@ def serving(
         kernel.stop()
         failure = thread.end()
     assert failure is None
+
+
+def encoded(kernel: Kernel, msg_type: str, **content: str) -> list[Frame]:
+    """Return the frames of a request, for a frontend that is no strict client."""
+    return encode(Message(Session(lambda: "").header(msg_type), content), Signer(kernel.connection.key))
 
 
 @contextmanager
