@@ -17,6 +17,9 @@ from kernelbridge.wire.messages import Message
 __all__ = ["Owner", "ProtocolChannel", "RequestChannel", "Unread"]
 
 
+_OPEN_END = "what a placeholder stands for ends where a message of another kind follows: "
+
+
 class Unread(Protocol):
     """What has come and was not read: on a channel, or of it in answer to one request."""
 
@@ -121,10 +124,10 @@ class _Reading:
             found.append(message)
         return found
 
-    def _next(self, place: int, matcher: Matcher) -> Message:
+    def _next(self, place: int, matcher: Matcher, why_needed: str = "") -> Message:
         """Return the next message of the channel, without reading it."""
         if not self._channel.unread:
-            self._client.wait(self._channel, lambda why: self._fail(place, why, came=False))
+            self._client.wait(self._channel, lambda why: self._fail(place, f"{why_needed}{why}", came=False))
         return self._channel.unread[0].view()
 
     def _take(self) -> None:
@@ -156,7 +159,7 @@ class _Reading:
             text += piece
             if text == wanted:
                 return _with_text(first, text)
-            following = self._next(place, matcher)
+            following = self._next(place, matcher, "" if isinstance(wanted, str) else _OPEN_END)
         if isinstance(wanted, str):
             self._fail(place, f"the text ends with {text!r}, and should be {wanted!r}")
         return _with_text(first, text)

@@ -197,6 +197,21 @@ def test_a_message_that_does_not_come() -> None:
     assert row(failure, ">") == ["busy", ""]
 
 
+def test_a_text_whose_end_is_not_known_because_nothing_follows() -> None:
+    def write(kernel: Kernel) -> None:
+        kernel.write("stdout", "text")
+        kernel.input("well?")
+
+    with fails() as failure, ProtocolClient(Cells(write=write)) as client:
+        client.execute("write")
+        client.stdin.expect(input_request())
+        client.deadline = SOON
+        client.iopub.expect(busy(), execute_input(), stdout(ANY))
+    assert failure.value.headline == "iopub: message 3 of 3 did not come"
+    ends = "what a placeholder stands for ends where a message of another kind follows"
+    assert report(failure)[1] == f"  {ends}: nothing came within {SOON} s"
+
+
 def test_a_kernel_that_goes_while_it_is_waited_for_fails_at_once() -> None:
     with fails() as failure, ProtocolClient(Cells(end=lambda kernel: kernel.end())) as client:
         request = client.execute("end")
