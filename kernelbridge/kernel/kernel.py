@@ -173,7 +173,17 @@ class Kernel:
         Raises `ConnectionFileError` when a channel cannot be bound, `WireError` when a registration fails, what the
         handler's `start` raises, and what a channel's thread crashed of.
         """
-        asyncio.run(self.aserve())
+        with asyncio.Runner() as runner:
+            loop = runner.get_loop()
+            serving = loop.create_task(self.aserve())
+            while not serving.done():
+                try:
+                    loop.run_until_complete(serving)
+                except (KeyboardInterrupt, SystemExit) as failure:
+                    if serving.done():
+                        raise
+                    # asyncio lets these two end the loop, also from a task or a callback that a cell has left behind.
+                    loop.call_exception_handler({"message": "Exit from a task or callback", "exception": failure})
 
     async def aserve(self) -> None:
         """Do what `serve` does on the event loop that runs."""
