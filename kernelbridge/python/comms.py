@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -40,8 +41,8 @@ class KernelCommManager(CommManager):
 
     def register_comm(self, new: BaseComm) -> str:
         entry = Comm(self._kernel.comms, new.comm_id, new.target_name)
-        entry.on_msg = lambda message: new.handle_msg(message.to_dict())
-        entry.on_close = lambda message: self._closed(new, message)
+        entry.on_msg = lambda message: _shown(new.handle_msg, message.to_dict())
+        entry.on_close = lambda message: _shown(self._closed, new, message)
         self._kernel.comms.add(entry)
         return str(super().register_comm(new))
 
@@ -57,7 +58,7 @@ class KernelCommManager(CommManager):
             new = self._make(comm_id=entry.comm_id, primary=False, target_name=target_name)
             self.register_comm(new)
             try:
-                callback(new, message.to_dict())
+                _shown(callback, new, message.to_dict())
             except BaseException:
                 # The kernel refuses the comm in the frontend's sight; this takes it out of the package's own set.
                 # Closed it is, too: else it would say so once more when it is collected.
@@ -77,6 +78,18 @@ class KernelCommManager(CommManager):
         # Said here because nobody else will: closing it again from this side must send nothing.
         old._closed = True
         old.handle_close(message.to_dict())
+
+
+def _shown(callback: Callable[..., Any], *arguments: Any) -> None:
+    """Call a program's own callback. What it raises goes to the program's stderr, as with ipykernel, and on.
+
+    The kernel logs it too, where the user of a notebook never looks.
+    """
+    try:
+        callback(*arguments)
+    except BaseException:
+        traceback.print_exc()
+        raise
 
 
 def install(kernel: Kernel) -> KernelCommManager:
