@@ -84,6 +84,8 @@ class PythonHandler(Handler):
         sys.stderr = KernelStream(self.kernel, "stderr", sys.__stderr__)
         builtins.input = self._input
         getpass.getpass = self._getpass
+        if "PYTHONBREAKPOINT" not in os.environ:
+            sys.breakpointhook = _breakpoint
         comms.install(self.kernel)
         self._app = IPKernelApp.instance(kernel=self.kernel)
         self._app.initialize(self._arguments)
@@ -209,6 +211,16 @@ class PythonHandler(Handler):
             return self.kernel.input(prompt, password)
         except StdinError as refusal:
             raise _not_implemented(refusal) from None
+
+
+def _breakpoint(*, header: str | None = None) -> None:
+    """Stop in IPython's debugger, which an interrupt of its prompt ends: pdb would ask again."""
+    from IPython.core.debugger import InterruptiblePdb
+
+    debugger = InterruptiblePdb()
+    if header is not None:
+        debugger.message(header)
+    debugger.set_trace(sys._getframe(1))
 
 
 def _exit() -> None:
