@@ -6,8 +6,9 @@ from tests.mutants.fault import Fault
 
 PYTHON = "kernelbridge/python/"
 EXECUTION = "tests/python/test_execution.py"
+COMMS = "tests/python/test_comms.py"
 ORDER = "tests/python/test_order.py"
-PARENTS = "tests/python/test_adopted_parents.py"
+PARENTS = "tests/python/test_parents.py"
 
 FAULTS = (
     Fault(
@@ -44,7 +45,7 @@ FAULTS = (
         "        self._parent = kernel.parents.current\n",
         "        self._parent = lambda: kernel.parents._latest and kernel.parents._latest.header\n",
         "K4",
-        (EXECUTION,),
+        (PARENTS,),
     ),
     Fault(
         "a task displays into the running cell",
@@ -75,7 +76,7 @@ FAULTS = (
         "        arguments = (msg_type, content, parent, metadata, buffers or ())\n"
         "        threading.Thread(target=self.kernel.outputs.publish, args=arguments).start()\n",
         "K1, K6",
-        (ORDER, EXECUTION),
+        (ORDER, COMMS),
     ),
     Fault(
         "a comm that the program closes stays open",
@@ -83,7 +84,7 @@ FAULTS = (
         "        self._kernel.comms.remove(old.comm_id)\n        super().unregister_comm(old)\n",
         "        super().unregister_comm(old)\n",
         "K6",
-        ("tests/python/test_comm_package.py",),
+        (COMMS,),
     ),
     Fault(
         "a comm that the frontend closed is closed again",
@@ -91,7 +92,7 @@ FAULTS = (
         "        old._closed = True\n",
         "",
         "K6",
-        ("tests/python/test_comm_package.py",),
+        (COMMS,),
     ),
     Fault(
         "a refused comm stays in the package's set",
@@ -99,7 +100,7 @@ FAULTS = (
         "                self.comms.pop(new.comm_id, None)\n                new._closed = True\n",
         "                new._closed = True\n",
         "K6",
-        ("tests/python/test_comm_package.py",),
+        (COMMS,),
     ),
     Fault(
         "a refused comm is closed twice",
@@ -107,7 +108,7 @@ FAULTS = (
         "                new._closed = True\n",
         "",
         "K6",
-        ("tests/python/test_comm_package.py",),
+        (COMMS,),
     ),
     Fault(
         "IPython counts for itself",

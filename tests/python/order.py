@@ -19,7 +19,7 @@ import attrs
 from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.kernelspec import KernelSpecManager
 
-from tests.support.client import DEADLINE
+from kernelbridge.testing import DEADLINE
 from tests.support.kernels import PYTHON_KERNEL, blocking_client, process
 
 SETUP = """

@@ -12,7 +12,7 @@ import pytest
 from jupyter_client.blocking.client import BlockingKernelClient
 from nbclient import NotebookClient
 
-from tests.support.client import DEADLINE
+from kernelbridge.testing import DEADLINE
 from tests.support.kernels import ECHO_KERNEL, PYTHON_KERNEL, blocking_client, process
 
 KERNELS = {"echo": (ECHO_KERNEL, "hello", "hello\n"), "python": (PYTHON_KERNEL, "print('hello')", "hello\n")}

@@ -1,64 +1,119 @@
-"""The Python language: what cells show, and what else a frontend may ask."""
+"""The Python language: what cells show, what they cost the count, and what an error is."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
-from tests.support.client import Client, lines
+from kernelbridge.testing import (
+    ANY,
+    Matcher,
+    ProtocolClient,
+    busy,
+    capture,
+    clear_output,
+    display,
+    error,
+    execute_input,
+    execute_reply,
+    idle,
+    input_request,
+    regex,
+    reply,
+    result,
+    stderr,
+    stdout,
+    update_display,
+)
+from tests.support.exchange import ask, run
 from tests.support.kernels import ROOT
 
 
-def shown(client: Client, code: str, **options: Any) -> list[str]:
-    """Return what a cell shows, without its brackets and its input."""
-    found = lines(client.run(code, **options)[1])
-    assert (found[0], found[-1]) == ("busy", "idle")
-    return [one for one in found[1:-1] if not one.startswith("execute_input")]
+@pytest.mark.parametrize(
+    ("code", "shown"),
+    [
+        ("print('one'); print('two')", [stdout("one\ntwo\n")]),
+        ("1 + 1", [result("2")]),
+        ("1 + 1;", []),
+        ("None", []),
+        ("import sys; print('e', file=sys.stderr); print('o')", [stderr("e\n"), stdout("o\n")]),
+        ("display('a', 2)", [display("'a'"), display("2")]),
+        ("from IPython.display import clear_output; clear_output(wait=True)", [clear_output(wait=True)]),
+        ("print('no newline', end='')", [stdout("no newline")]),
+        ("print('\\u20ac \\U0001f600')", [stdout("\u20ac \U0001f600\n")]),
+        ("x = 5\nx", [result("5")]),
+        ("%pwd\n2", [result("2")]),
+        ("import asyncio; await asyncio.sleep(0); 7", [result("7")]),
+        ("float('nan'), 10**5", [result("(nan, 100000)")]),
+        ("import os; os.getcwd()", [result(repr(str(ROOT)))]),
+        ("import sys; open('/dev/null').fileno() > 2 and isinstance(sys.stdout.fileno(), int)", [result("True")]),
+        ("import sys; sys.stdout.write('x')", [stdout("x"), result("1")]),
+        ("import sys; sys.stdout.isatty()", [result("False")]),
+        ("from IPython.display import HTML; HTML('<b>x</b>')", [result({"text/html": "<b>x</b>", "text/plain": ANY})]),
+    ],
+)
+def test_what_a_cell_shows(client: ProtocolClient, code: str, shown: list[Matcher]) -> None:
+    run(client, code, *shown)
 
 
 @pytest.mark.parametrize(
-    ("code", "expected"),
+    ("code", "shown"),
     [
-        ("print('one'); print('two')", ["stdout 'one\\ntwo\\n'"]),
-        ("1 + 1", ["execute_result 2"]),
-        ("1 + 1;", []),
-        ("None", []),
-        ("import sys; print('e', file=sys.stderr); print('o')", ["stderr 'e\\n'", "stdout 'o\\n'"]),
-        ("from IPython.display import display; display('a', 2)", ["display_data 'a'", "display_data 2"]),
-        ("from IPython.display import clear_output; clear_output(wait=True)", ["clear_output"]),
-        ("print('no newline', end='')", ["stdout 'no newline'"]),
-        ("print('\\u20ac \\U0001f600')", ["stdout '\u20ac \U0001f600\\n'"]),
-        ("print('lone \\ud800')", ["stdout 'lone \\\\ud800\\n'"]),
-        ("x = 5\nx", ["execute_result 5"]),
-        ("%pwd\n2", ["execute_result 2"]),
-        ("%%capture\nprint('hidden')", []),
-        ("import asyncio; await asyncio.sleep(0); 7", ["execute_result 7"]),
-        ("float('nan'), 10**5", ["execute_result (nan, 100000)"]),
-        ("import os; os.getcwd()", [f"execute_result {str(ROOT)!r}"]),
-        (
-            "import sys; open('/dev/null').fileno() > 2 and isinstance(sys.stdout.fileno(), int)",
-            ["execute_result True"],
-        ),
-        ("import sys; sys.stdout.write('x')", ["stdout 'x'", "execute_result 1"]),
-        ("import sys; sys.stdout.write(b'x') if 0 else sys.stdout.isatty()", ["execute_result False"]),
+        ("print('lone \\ud800')", stdout("lone \\ud800\n")),
+        # Two halves that make one character, which Python's UTF-8 cannot write and JSON can.
+        ("print('\\ud83d\\ude00')", stdout("\U0001f600\n")),
+        ("class Lone:\n  def __repr__(self): return '\\udcff'\nLone()", result("\\udcff")),
+        ("raise ValueError('\\udcff')", error("ValueError", "\\udcff")),
     ],
 )
-def test_what_a_cell_shows(client: Client, code: str, expected: list[str]) -> None:
-    assert shown(client, code) == expected
+def test_surrogates_are_shown_and_lose_nothing(client: ProtocolClient, code: str, shown: Matcher) -> None:
+    run(client, code, shown, replied=execute_reply(ANY))
 
 
-def test_a_display_is_updated_under_its_id(client: Client) -> None:
-    code = "from IPython.display import *\nh = display('a', display_id='the-id')\nprint('between')\nh.update('b')"
-    _, messages = client.run(code)
-    assert lines(messages)[2:-1] == ["display_data 'a'", "stdout 'between\\n'", "update_display_data 'b'"]
-    assert [messages[at].content["transient"] for at in (2, 4)] == [{"display_id": "the-id"}] * 2
+def test_a_text_of_many_megabytes_is_shown_whole(client: ProtocolClient) -> None:
+    run(
+        client, "print('x' * 5_000_000); 'y' * 3_000_000", stdout("x" * 5_000_000 + "\n"), result(repr("y" * 3_000_000))
+    )
 
 
-def test_rich_displays_have_all_their_forms(client: Client) -> None:
-    _, messages = client.run("from IPython.display import HTML\nHTML('<b>x</b>')")
-    assert messages[2].content["data"]["text/html"] == "<b>x</b>"
-    assert messages[2].content["execution_count"] == messages[1].content["execution_count"]
+def test_what_capture_takes_is_not_shown_and_can_be_shown_later(client: ProtocolClient) -> None:
+    run(client, "%%capture taken\nimport sys\nprint('o'); display('x'); print('e', file=sys.stderr); 5")
+    run(client, "print('not hidden')", stdout("not hidden\n"))
+    run(client, "taken.show()", stdout("o\n"), stderr("e\n"), display("'x'"), display("5"))
+
+
+def test_capture_takes_what_comes_before_an_error(client: ProtocolClient) -> None:
+    """IPython shows the error and says that the cell, which is the magic, has succeeded."""
+    run(client, "%%capture taken\nprint('o')\n1/0", error("ZeroDivisionError"))
+    run(client, "print('not hidden')", stdout("not hidden\n"))
+
+
+def test_commands_of_the_system_show_where_they_run(client: ProtocolClient) -> None:
+    run(client, "print('a')\n!echo b\nprint('c')", stdout(regex("^a\nb\r?\nc\n$")))
+    run(client, "%%bash\necho out\necho err >&2", stdout("out\n"), stderr("err\n"))
+    run(client, "lines = !echo one; echo two\nlines", result("['one', 'two']"))
+
+
+def test_a_display_is_updated_under_its_id(client: ProtocolClient) -> None:
+    code = "h = display('a', display_id='the-id')\nprint('between')\nh.update('b')"
+    shown = display("'a'", display_id="the-id"), stdout("between\n"), update_display("'b'", display_id="the-id")
+    run(client, code, *shown)
+
+
+def test_displays_are_updated_from_later_cells_each_under_its_own_id(client: ProtocolClient) -> None:
+    one, two = capture("one"), capture("two")
+    code = "h1 = display(1, display_id=True); h2 = display(2, display_id=True)"
+    run(client, code, display("1", display_id=one), display("2", display_id=two))
+    assert one.value != two.value
+    run(
+        client,
+        "h2.update(22); h1.update(11)",
+        update_display("22", display_id=two),
+        update_display("11", display_id=one),
+    )
+    # A display that shows another while it is formatted: what is inside is shown first.
+    outer = "class Outer:\n  def __repr__(self):\n    h1.update('in'); print('formatting'); return 'out'"
+    shown = update_display("'in'", display_id=one), stdout("formatting\n"), update_display("out", display_id=two)
+    run(client, f"{outer}\nh2.update(Outer())", *shown)
 
 
 @pytest.mark.parametrize(
@@ -70,233 +125,118 @@ def test_rich_displays_have_all_their_forms(client: Client) -> None:
         ("import asyncio; await asyncio.sleep(0); 1/0", "ZeroDivisionError", ""),
         ("raise KeyboardInterrupt('mine')", "KeyboardInterrupt", "mine"),
         ("raise BaseException('base')", "BaseException", "base"),
-        ("%nonesuch", "UsageError", ""),
+        ("class Bad:\n  def __repr__(self): raise ValueError('bad repr')\nBad()", "ValueError", "bad repr"),
     ],
 )
-def test_an_error_is_shown_once_and_is_the_reply(client: Client, code: str, name: str, value: str) -> None:
-    reply, messages = client.run(code)
-    assert reply.content["status"] == "error"
-    errors = [message for message in messages if message.msg_type == "error"]
-    if name != "UsageError":
-        assert [error.content["ename"] for error in errors] == [name]
-        assert reply.content["traceback"] == errors[0].content["traceback"]
-        assert value in errors[0].content["evalue"]
-    assert reply.content["ename"] == name
-    assert lines(client.run("1")[1])[2] == "execute_result 1"
+def test_an_error_is_shown_once_and_is_the_reply(client: ProtocolClient, code: str, name: str, value: str) -> None:
+    evalue, traceback, count = capture("evalue"), capture("traceback"), capture("count")
+    request = client.execute(code)
+    shown = execute_input(execution_count=count), error(name, evalue, traceback)
+    client.iopub.expect(busy(), *shown, idle(), parent=request)
+    client.shell.expect(
+        execute_reply("error", ename=name, evalue=evalue, traceback=traceback, execution_count=count, parent=request)
+    )
+    assert value in evalue.value
+    run(client, "1", result("1", execution_count=count.value + 1))
 
 
-def test_an_exception_that_cannot_say_what_it_is_is_shown(client: Client) -> None:
+def test_a_magic_that_is_not_there_is_told_on_stderr(client: ProtocolClient) -> None:
+    """As IPython does: the reply alone says that it is an error."""
+    run(client, "%nonesuch", stderr(regex("nonesuch")), replied=execute_reply("error", ename="UsageError"))
+
+
+def test_an_exception_that_cannot_say_what_it_is_is_shown(client: ProtocolClient) -> None:
     """IPython's own record of it fails after that, and is reported, too; the kernel goes on."""
-    reply, messages = client.run("class Odd(Exception):\n  def __str__(self): raise ValueError\nraise Odd")
-    assert reply.content["status"] == "error"
-    assert lines(messages)[2] == "error Odd"
-    assert shown(client, "1") == ["execute_result 1"]
+    code = "class Odd(Exception):\n  def __str__(self): raise ValueError\nraise Odd"
+    run(client, code, error("Odd"), error("ValueError"), replied=execute_reply("error", ename="ValueError"))
+    run(client, "1", result("1"))
 
 
-def test_exceptions_of_the_display_and_of_repr_do_not_end_the_kernel(client: Client) -> None:
-    reply, messages = client.run("class Bad:\n  def __repr__(self): raise ValueError('bad repr')\nBad()")
-    assert reply.content["status"] in ("ok", "error")
-    assert "bad repr" in str([message.content for message in messages])
+def test_a_display_that_fails_is_shown_and_the_cell_goes_on(client: ProtocolClient) -> None:
+    code = "class Bad:\n  def __repr__(self): raise ValueError('bad repr')\ndisplay(Bad()); print('after')"
+    run(client, code, error("ValueError", "bad repr"), stdout("after\n"))
 
 
-def test_system_exit_in_a_cell_is_an_error_and_the_kernel_goes_on(client: Client) -> None:
-    reply, _ = client.run("import sys; sys.exit(3)")
-    assert (reply.content["status"], reply.content["ename"]) == ("error", "SystemExit")
-    assert shown(client, "1") == ["execute_result 1"]
+@pytest.mark.parametrize(("code", "value"), [("import sys; sys.exit(3)", "3"), ("raise SystemExit", "")])
+def test_system_exit_in_a_cell_is_an_error_and_the_kernel_goes_on(
+    client: ProtocolClient, code: str, value: str
+) -> None:
+    # IPython says how to leave, and would say it once.
+    run(client, "import warnings; warnings.filterwarnings('always', 'To exit')")
+    shown = error("SystemExit", value), stderr(regex("To exit"))
+    run(client, code, *shown, replied=execute_reply("error", ename="SystemExit", evalue=value))
+    run(client, "1", result("1"))
 
 
-def test_silent_cells_show_no_input_and_do_not_count(client: Client) -> None:
-    count = client.run("pass")[0].content["execution_count"]
-    reply, messages = client.run("print('x'); 5", silent=True)
-    assert lines(messages) == ["busy", "stdout 'x\\n'", "idle"]
-    assert reply.content["execution_count"] == count
-    assert client.run("pass")[0].content["execution_count"] == count + 1
+def test_silent_cells_show_no_input_and_no_value_and_do_not_count(client: ProtocolClient) -> None:
+    count = run(client, "pass").content["execution_count"]
+    run(client, "print('x'); 5", stdout("x\n"), silent=True, replied=execute_reply(execution_count=count))
+    failed = execute_reply("error", ename="ZeroDivisionError", execution_count=count)
+    run(client, "1/0", error("ZeroDivisionError"), silent=True, replied=failed)
+    run(client, "pass", replied=execute_reply(execution_count=count + 1))
 
 
-def test_in_out_and_the_history_follow_the_count(client: Client) -> None:
-    count = client.run("'kept'")[0].content["execution_count"]
-    client.run("'not kept'", store_history=False)
-    assert shown(client, f"In[{count}], Out[{count}]") == ["execute_result (\"'kept'\", 'kept')"]
-    reply, _ = client.ask("history_request", {"hist_access_type": "tail", "n": 2, "raw": True, "output": False})
-    assert [entry[2] for entry in reply.content["history"]] == ["'kept'", f"In[{count}], Out[{count}]"]
-    reply, _ = client.ask(
-        "history_request", {"hist_access_type": "range", "session": 0, "start": count, "stop": count + 1}
-    )
-    assert [entry[1:] for entry in reply.content["history"]] == [[count, "'kept'"]]
-    reply, _ = client.ask("history_request", {"hist_access_type": "search", "pattern": "*not kept*", "n": 10})
-    assert "'not kept'" not in [entry[2] for entry in reply.content["history"]]
+def test_in_out_and_the_history_follow_the_count(client: ProtocolClient) -> None:
+    count = run(client, "'kept'", result("'kept'")).content["execution_count"]
+    run(client, "'not kept'", result("'not kept'"), store_history=False)
+    look = f"In[{count}], Out[{count}]"
+    run(client, look, result("(\"'kept'\", 'kept')"))
+    tail = {"hist_access_type": "tail", "n": 2, "raw": True, "output": False}
+    ask(client, "history", tail, history=[[ANY, count, "'kept'"], [ANY, count + 1, look]])
+    span = {"hist_access_type": "range", "session": 0, "start": count, "stop": count + 1}
+    ask(client, "history", span, history=[[ANY, count, "'kept'"]])
+    found = ask(client, "history", {"hist_access_type": "search", "pattern": "*not kept*", "n": 10})
+    assert "'not kept'" not in [entry[2] for entry in found.content["history"]]
 
 
-def test_user_expressions_are_evaluated_each_by_itself(client: Client) -> None:
-    reply, _ = client.run("a = 20", user_expressions={"good": "a + 1", "bad": "1/0"})
-    expressions = reply.content["user_expressions"]
-    assert expressions["good"]["data"]["text/plain"] == "21"
-    assert expressions["bad"]["status"] == "error"
-    assert expressions["bad"]["ename"] == "ZeroDivisionError"
+def test_user_expressions_are_evaluated_each_by_itself(client: ProtocolClient) -> None:
+    """After the cell: what they show comes behind what it shows, and before its idle."""
+    expressions = {"good": "a + 1", "shows": "print('shown')", "bad": "1/0", "no expression": "def", "last": "a"}
+    good = {"status": "ok", "metadata": {}}
+    bad = {"status": "error", "traceback": [regex("ZeroDivisionError")]}
+    answers = {
+        "good": {**good, "data": {"text/plain": "21"}},
+        "shows": {**good, "data": {"text/plain": "None"}},
+        "bad": {**bad, "ename": "ZeroDivisionError", "evalue": "division by zero"},
+        "no expression": {"status": "error", "ename": "SyntaxError"},
+        "last": {**good, "data": {"text/plain": "20"}},
+    }
+    replied = execute_reply(user_expressions=answers)
+    run(client, "a = 20; print('cell')", stdout("cell\nshown\n"), user_expressions=expressions, replied=replied)
+    # They do not tell whether the cell has failed, and are not looked at where it has.
+    failed = execute_reply("error")
+    failure = run(client, "1/0", error(), user_expressions={"a": "print('never')"}, replied=failed)
+    assert failure.content["user_expressions"] == {}
 
 
-def test_completion(client: Client) -> None:
-    client.run("a_long_name = 1")
-    reply, messages = client.ask("complete_request", {"code": "x = a_lon", "cursor_pos": 9})
-    assert reply.content["matches"] == ["a_long_name"]
-    assert (reply.content["cursor_start"], reply.content["cursor_end"]) == (4, 9)
-    assert reply.content["status"] == "ok"
-    assert lines(messages) == ["busy", "idle"]
-    assert client.ask("complete_request", {"code": "'\U0001f600'; a_lon", "cursor_pos": 10})[0].content["matches"] == [
-        "a_long_name"
-    ]
+def test_k11_what_waits_behind_an_error_is_aborted_the_silent_too(client: ProtocolClient) -> None:
+    # The first asks, so that the others are waiting for sure when it fails.
+    failing = client.execute("input()\n1/0")
+    client.stdin.expect(input_request(parent=failing))
+    silent = [client.execute("print('never')", silent=True) for _ in range(2)]
+    loud = client.execute("print('never')")
+    question = client.send("is_complete_request", code="1")
+    client.answer("go on")
+    client.iopub.expect(busy(), execute_input(), error("ZeroDivisionError"), idle(), parent=failing)
+    for request in (*silent, loud, question):
+        client.iopub.expect(busy(), idle(), parent=request)
+    aborted = [execute_reply("aborted", parent=request) for request in (*silent, loud)]
+    client.shell.expect(execute_reply("error"), *aborted, reply("is_complete", status="complete", parent=question))
 
 
-def test_inspection(client: Client) -> None:
-    client.run("def a_function():\n    'What it does.'")
-    reply, _ = client.ask("inspect_request", {"code": "a_function()", "cursor_pos": 3, "detail_level": 0})
-    assert reply.content["found"] is True
-    assert "What it does." in reply.content["data"]["text/plain"]
-    assert client.ask("inspect_request", {"code": "nonesuch", "cursor_pos": 3})[0].content["found"] is False
-    assert client.ask("inspect_request", {"code": "", "cursor_pos": 0})[0].content["found"] is False
+def test_k11_an_error_that_is_not_to_stop_aborts_nothing(client: ProtocolClient) -> None:
+    failing = client.execute("input()\n1/0", stop_on_error=False)
+    client.stdin.expect(input_request(parent=failing))
+    waiting = client.execute("print('runs')")
+    client.answer("go on")
+    client.iopub.expect(busy(), execute_input(), error("ZeroDivisionError"), idle(), parent=failing)
+    client.iopub.expect(busy(), execute_input(), stdout("runs\n"), idle(), parent=waiting)
+    client.shell.expect(execute_reply("error", parent=failing), execute_reply("ok", parent=waiting))
 
 
-@pytest.mark.parametrize(
-    ("code", "status", "indent"),
-    [
-        ("1 + 1", "complete", None),
-        ("for i in x:", "incomplete", "    "),
-        ("f(", "incomplete", ""),
-        ("1 +* 1", "invalid", None),
-    ],
-)
-def test_is_complete(client: Client, code: str, status: str, indent: str | None) -> None:
-    content = client.ask("is_complete_request", {"code": code})[0].content
-    assert (content["status"], content.get("indent")) == (status, indent)
-
-
-def test_kernel_info_says_what_it_is(client: Client) -> None:
-    content = client.ask("kernel_info_request")[0].content
-    assert content["implementation"] == "kernelbridge"
-    assert content["language_info"]["name"] == "python"
-    assert content["protocol_version"] == "5.5"
-    assert content["status"] == "ok"
-
-
-def test_input_and_getpass(client: Client) -> None:
-    for code, password in (
-        ("print(repr(input('q? ')))", False),
-        ("import getpass; print(repr(getpass.getpass('q? ')))", True),
-    ):
-        request = client.execute(code)
-        prompt = client.reply(request, "stdin")
-        assert prompt.content == {"prompt": "q? ", "password": password}
-        client.send("input_reply", {"value": "an answer"}, channel="stdin")
-        assert lines(client.until_idle(request))[2:-1] == ["stdout \"'an answer'\\n\""]
-        client.reply(request)
-
-
-def test_input_that_is_not_allowed_is_an_error(client: Client) -> None:
-    reply, _ = client.run("input('q? ')", allow_stdin=False)
-    assert reply.content["ename"] == "StdinNotImplementedError"
-    assert client.nothing_more("stdin")
-
-
-def test_k4_a_task_keeps_the_cell_that_started_it(client: Client) -> None:
-    start, _ = client.run(
-        "import asyncio\ngo = asyncio.Event()\nasync def work():\n    await go.wait(); print('from the task')\n"
-        "task = asyncio.create_task(work())"
-    )
-    use, messages = client.run("print('before'); go.set(); await task; print('after')")
-    assert lines(messages)[2:-1] == ["stdout 'before\\n'", "stdout 'from the task\\n'", "stdout 'after\\n'"]
-    assert [message.parent_id for message in messages[2:-1]] == [use.parent_id, start.parent_id, use.parent_id]
-
-
-def test_k4_a_task_goes_on_between_cells(client: Client) -> None:
-    """Its output comes by itself, with the cell that started it, while nothing runs."""
-    start, _ = client.run(
-        "import asyncio\nasync def work():\n    await asyncio.sleep(0.01); print('later')\n"
-        "task = asyncio.create_task(work())"
-    )
-    message = client.receive("iopub")
-    assert lines([message]) == ["stdout 'later\\n'"]
-    assert message.parent_id == start.parent_id
-
-
-def test_a_pager_and_the_next_input_travel_in_the_payload(client: Client) -> None:
-    reply, _ = client.run("len?")
-    assert reply.content["payload"][0]["source"] == "page"
-    assert "len" in reply.content["payload"][0]["data"]["text/plain"]
-    reply, _ = client.run("get_ipython().set_next_input('next')")
-    assert reply.content["payload"] == [{"source": "set_next_input", "text": "next", "replace": False}]
-    assert client.run("1")[0].content["payload"] == []
-
-
-COMM = """
-import comm
-def opened(c, message):
-    def heard(m):
-        print('heard', m['content']['data'])
-        c.send({'echo': m['content']['data']}, buffers=m['buffers'])
-    c.on_msg(heard)
-    c.on_close(lambda m: print('closed'))
-comm.get_comm_manager().register_target('target', opened)
-"""
-
-
-def test_comms_of_the_comm_package(client: Client) -> None:
-    client.run(COMM)
-    assert lines(
-        client.until_idle(client.send("comm_open", {"comm_id": "c", "target_name": "target", "data": {}}))
-    ) == [
-        "busy",
-        "idle",
-    ]
-    request = client.send("comm_msg", {"comm_id": "c", "data": {"n": 1}}, buffers=[b"\x00\xff"])
-    messages = client.until_idle(request)
-    assert lines(messages) == ["busy", "stdout \"heard {'n': 1}\\n\"", "comm_msg {'echo': {'n': 1}}", "idle"]
-    assert [bytes(buffer) for buffer in messages[2].buffers] == [b"\x00\xff"]
-    assert client.ask("comm_info_request")[0].content["comms"]["c"] == {"target_name": "target"}
-    closing = client.send("comm_close", {"comm_id": "c", "data": {}})
-    assert lines(client.until_idle(closing)) == ["busy", "stdout 'closed\\n'", "idle"]
-    assert "c" not in client.ask("comm_info_request")[0].content["comms"]
-
-
-def test_k6_comms_show_where_the_program_puts_them(client: Client) -> None:
-    code = """
-import comm
-print('one')
-c = comm.create_comm(target_name='t', data={'n': 1})
-print('two')
-c.send({'n': 2})
-print('three')
-c.close({'n': 3})
-print('four')
-"""
-    assert shown(client, code) == [
-        "stdout 'one\\n'",
-        "comm_open {'n': 1}",
-        "stdout 'two\\n'",
-        "comm_msg {'n': 2}",
-        "stdout 'three\\n'",
-        "comm_close {'n': 3}",
-        "stdout 'four\\n'",
-    ]
-
-
-def test_ipywidgets_open_update_and_hear(client: Client) -> None:
-    _, messages = client.run("import ipywidgets as w\ns = w.IntSlider(value=3)\ndisplay(s)")
-    opened = [message for message in messages if message.msg_type == "comm_open"]
-    assert {message.content["target_name"] for message in opened} == {"jupyter.widget"}
-    (slider,) = [m for m in opened if m.content["data"]["state"].get("_model_name") == "IntSliderModel"]
-    (view,) = [m for m in messages if m.msg_type == "display_data"]
-    assert view.content["data"]["application/vnd.jupyter.widget-view+json"]["model_id"] == slider.content["comm_id"]
-    _, messages = client.run("print('before'); s.value = 5; print('after')")
-    assert [one.split("{")[0] for one in lines(messages)[2:-1]] == [
-        "stdout 'before\\n'",
-        "comm_msg ",
-        "stdout 'after\\n'",
-    ]
-    assert messages[3].content["data"] == {"method": "update", "state": {"value": 5}, "buffer_paths": []}
-    client.run("s.observe(lambda change: print('now', change.new), 'value')")
-    update = {"method": "update", "state": {"value": 9}, "buffer_paths": []}
-    request = client.send("comm_msg", {"comm_id": slider.content["comm_id"], "data": update})
-    assert "stdout 'now 9\\n'" in lines(client.until_idle(request))
-    assert shown(client, "s.value") == ["execute_result 9"]
-    _, messages = client.run("s.close()")
-    assert "comm_close {}" in lines(messages)
+def test_a_pager_and_the_next_input_travel_in_the_payload(client: ProtocolClient) -> None:
+    pager = {"source": "page", "start": 0, "data": {"text/plain": regex("len")}}
+    run(client, "len?", replied=execute_reply(payload=[pager]))
+    following = {"source": "set_next_input", "text": "next", "replace": False}
+    run(client, "get_ipython().set_next_input('next')", replied=execute_reply(payload=[following]))
+    run(client, "1", result("1"), replied=execute_reply(payload=[]))

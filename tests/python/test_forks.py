@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.client import Client, lines
+from kernelbridge.testing import ProtocolClient, result
+from tests.support.exchange import run
 
 FORK = """
 import os
@@ -25,6 +26,5 @@ child.exitcode
 
 
 @pytest.mark.parametrize(("code", "status"), [(FORK, 7), (PROCESS, 0)], ids=["fork", "multiprocessing"])
-def test_a_child_that_prints_and_flushes_ends(client: Client, code: str, status: int) -> None:
-    _, messages = client.run(code)
-    assert lines(messages)[2:] == [f"execute_result {status}", "idle"]
+def test_a_child_that_prints_and_flushes_ends(client: ProtocolClient, code: str, status: int) -> None:
+    run(client, code, result(str(status)))

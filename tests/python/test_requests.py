@@ -1,0 +1,137 @@
+"""What a frontend may ask of the Python language besides running cells, and what cells ask of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from kernelbridge.testing import (
+    Matcher,
+    ProtocolClient,
+    busy,
+    error,
+    execute_input,
+    execute_reply,
+    idle,
+    input_request,
+    regex,
+    reply,
+    result,
+    stdout,
+)
+from tests.support.exchange import ask, run
+
+
+@pytest.mark.parametrize(
+    ("code", "cursor", "start"),
+    [("x = a_lon", 9, 4), ("'\U0001f600'; a_lon", 10, 5)],
+    ids=["plain", "past a surrogate"],
+)
+def test_completion(client: ProtocolClient, code: str, cursor: int, start: int) -> None:
+    """Positions are in code points."""
+    run(client, "a_long_name = 1")
+    question = {"code": code, "cursor_pos": cursor}
+    ask(client, "complete", question, matches=["a_long_name"], cursor_start=start, cursor_end=cursor)
+
+
+@pytest.mark.parametrize(("code", "found"), [("a_function()", True), ("nonesuch", False), ("", False)])
+def test_inspection(client: ProtocolClient, code: str, found: bool) -> None:
+    run(client, "def a_function():\n    'What it does.'")
+    data = {"text/plain": regex("What it does.")} if found else {}
+    answer = ask(client, "inspect", {"code": code, "cursor_pos": min(3, len(code)), "detail_level": 0}, found=found)
+    assert answer.content["data"].keys() >= data.keys()
+
+
+@pytest.mark.parametrize(
+    ("code", "answer"),
+    [
+        ("1 + 1", {"status": "complete"}),
+        ("for i in x:", {"status": "incomplete", "indent": "    "}),
+        ("f(", {"status": "incomplete", "indent": ""}),
+        ("1 +* 1", {"status": "invalid"}),
+    ],
+)
+def test_is_complete(client: ProtocolClient, code: str, answer: dict[str, Any]) -> None:
+    assert ask(client, "is_complete", {"code": code}, **answer).content == answer
+
+
+def test_kernel_info_says_what_it_is(client: ProtocolClient) -> None:
+    language = {"name": "python", "file_extension": ".py"}
+    ask(client, "kernel_info", implementation="kernelbridge", protocol_version="5.5", language_info=language)
+
+
+# What cells ask
+
+
+@pytest.mark.parametrize(
+    ("function", "password"), [("input", False), ("__import__('getpass').getpass", True)], ids=["input", "getpass"]
+)
+def test_k7_a_prompt_comes_after_the_output_before_it(client: ProtocolClient, function: str, password: bool) -> None:
+    request = client.execute(f"print('before'); print(repr({function}('q? ')))")
+    # Not flushed by the program: the prompt brings it out.
+    client.stdin.expect(input_request("q? ", password=password, parent=request))
+    client.iopub.expect(busy(), execute_input(), stdout("before\n"), parent=request)
+    client.answer("an answer")
+    client.iopub.expect(stdout("'an answer'\n"), idle(), parent=request)
+    client.shell.expect(execute_reply(parent=request))
+
+
+def test_k7_each_prompt_gets_its_own_answer(client: ProtocolClient) -> None:
+    request = client.execute("a = input('a? '); print(a); b = input(); a, b")
+    client.stdin.expect(input_request("a? ", parent=request))
+    client.answer("1")
+    client.stdin.expect(input_request("", parent=request))
+    client.iopub.expect(busy(), execute_input(), stdout("1\n"), parent=request)
+    client.answer("\u20ac")
+    client.iopub.expect(result("('1', '\u20ac')"), idle(), parent=request)
+    client.shell.expect(execute_reply(parent=request))
+
+
+def test_an_answer_without_a_parent_is_taken(client: ProtocolClient) -> None:
+    """jupyter_client's answers have none."""
+    request = client.execute("input()")
+    client.stdin.expect(input_request(parent=request))
+    client.send("input_reply", value="an answer")
+    client.iopub.expect(busy(), execute_input(), result("'an answer'"), idle(), parent=request)
+    client.shell.expect(execute_reply())
+
+
+def test_input_that_is_not_allowed_is_an_error_at_once(client: ProtocolClient) -> None:
+    refused = execute_reply("error", ename="StdinNotImplementedError")
+    run(client, "input('q? ')", error("StdinNotImplementedError"), allow_stdin=False, replied=refused)
+
+
+# Where the debugger stands is said in colours, so only the end of what it says is looked at.
+
+
+def test_the_debugger_stops_where_it_is_told(client: ProtocolClient) -> None:
+    request = client.execute("def f(x):\n    breakpoint()\n    return x * 2\nf(21)")
+    for answer in ("p x + 1", "c"):
+        client.stdin.expect(input_request("ipdb> ", parent=request))
+        client.answer(answer)
+    client.iopub.expect(busy(), execute_input(), stdout(regex("\n22\n$")), result("42"), idle(), parent=request)
+    client.shell.expect(execute_reply(parent=request))
+
+
+def test_the_debugger_looks_at_the_last_error(client: ProtocolClient) -> None:
+    run(client, "def g(y):\n    1 / y\ng(0)", error("ZeroDivisionError"), replied=execute_reply("error"))
+    request = client.execute("%debug")
+    for answer in ("p y + 1", "q"):
+        client.stdin.expect(input_request("ipdb> ", parent=request))
+        client.answer(answer)
+    client.iopub.expect(busy(), execute_input(), stdout(regex("\n1\n$")), idle(), parent=request)
+    client.shell.expect(execute_reply(parent=request))
+
+
+@pytest.mark.parametrize(("code", "shown"), [("breakpoint()\n1", [result("1")]), ("%debug", [])], ids=["call", "magic"])
+def test_k7_an_interrupt_ends_the_debugger(client: ProtocolClient, code: str, shown: list[Matcher]) -> None:
+    """And the cell goes on, as in IPython."""
+    run(client, "1/0", error("ZeroDivisionError"), replied=execute_reply("error"))
+    request = client.execute(code)
+    client.stdin.expect(input_request("ipdb> ", parent=request))
+    interrupt = client.send("interrupt_request")
+    client.iopub.of(interrupt).expect(busy(), idle())
+    client.iopub.of(request).expect(busy(), execute_input(), stdout(regex("KeyboardInterrupt")), *shown, idle())
+    client.control.expect(reply("interrupt", status="ok"))
+    client.shell.expect(execute_reply(parent=request))
