@@ -10,6 +10,7 @@ import pytest
 from kernelbridge.frontend.bridge import connect
 from kernelbridge.frontend.errors import BridgeClosedError, KernelStartError
 from kernelbridge.testing import (
+    DEADLINE,
     ManualKernel,
     ScriptedKernel,
     always,
@@ -38,7 +39,6 @@ from kernelbridge.wire.errors import ConnectionFileError, WireError
 from kernelbridge.wire.frames import Limits
 from kernelbridge.wire.messages import Message
 from tests.support.bridges import connected, played
-from tests.support.client import DEADLINE
 
 
 class TestReady:

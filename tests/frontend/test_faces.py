@@ -11,6 +11,7 @@ from kernelbridge.frontend.bridge import Bridge, connect, launch
 from kernelbridge.frontend.errors import BridgeClosedError, KernelStartError
 from kernelbridge.frontend.execution import Execution
 from kernelbridge.testing import (
+    DEADLINE,
     ScriptedKernel,
     always,
     execute_request,
@@ -22,7 +23,6 @@ from kernelbridge.testing import (
     stdout,
 )
 from tests.support.bridges import connected, played
-from tests.support.client import DEADLINE
 
 
 def test_a_thread() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from kernelbridge.frontend.execution import Execution
 from kernelbridge.testing import (
+    DEADLINE,
     Step,
     busy,
     execute_request,
@@ -25,7 +26,6 @@ from kernelbridge.testing import (
 )
 from kernelbridge.wire.frames import Limits
 from tests.support.bridges import connected, played
-from tests.support.client import DEADLINE
 
 
 def asking(answer: str) -> Step:

@@ -12,8 +12,7 @@ import pytest
 
 from kernelbridge.frontend.bridge import Bridge, connect, launch
 from kernelbridge.frontend.errors import KernelStartError
-from kernelbridge.testing import ManualKernel, VirtualClock, handle, reply, request
-from tests.support.client import DEADLINE
+from kernelbridge.testing import DEADLINE, ManualKernel, VirtualClock, handle, reply, request
 
 
 @pytest.fixture

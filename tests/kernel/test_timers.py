@@ -12,6 +12,7 @@ from kernelbridge.bridges.socket_bridge import Context
 from kernelbridge.kernel.kernel import Kernel, Options
 from kernelbridge.kernel.registration import ANSWER_SECONDS
 from kernelbridge.testing import (
+    DEADLINE,
     ProtocolClient,
     VirtualClock,
     busy,
@@ -24,7 +25,6 @@ from kernelbridge.testing import (
 from kernelbridge.wire.connection import ConnectionInfo, RegistrationInfo, random_key
 from kernelbridge.wire.errors import WireError
 from kernelbridge.wire.messages import Message
-from tests.support.client import DEADLINE
 from tests.support.kernels import Cell, Cells, Serving, serving
 
 

@@ -12,6 +12,7 @@ import pytest
 from kernelbridge.frontend.bridge import connect
 from kernelbridge.notebook.run import INTERRUPT_GRACE, NotebookRun, run_notebook
 from kernelbridge.testing import (
+    DEADLINE,
     ManualKernel,
     VirtualClock,
     busy,
@@ -23,7 +24,6 @@ from kernelbridge.testing import (
     request,
     stdout,
 )
-from tests.support.client import DEADLINE
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from typing import Final, Unpack
 from kernelbridge.frontend.bridge import Bridge, connect
 from kernelbridge.frontend.execution import Request
 from kernelbridge.testing import (
+    DEADLINE,
     Always,
     ManualKernel,
     Scriptable,
@@ -20,7 +21,6 @@ from kernelbridge.testing import (
 )
 from kernelbridge.testing.manual import KernelOptions
 from kernelbridge.wire.frames import NO_LIMITS, Limits
-from tests.support.client import DEADLINE
 
 _COMM: Final = "nothing but a sign"
 _SIGN: Final = comm_msg(comm_id=_COMM)

@@ -11,6 +11,7 @@ from kernelbridge.kernel.comms import Comm
 from kernelbridge.kernel.kernel import Kernel
 from kernelbridge.testing import (
     ANY,
+    DEADLINE,
     ProtocolClient,
     ProtocolFailure,
     Recorder,
@@ -36,7 +37,6 @@ from kernelbridge.testing import (
 )
 from kernelbridge.testing.transcripts import Record
 from kernelbridge.wire.messages import Message
-from tests.support.client import DEADLINE
 from tests.support.kernels import Cells
 
 SOON = 0.3

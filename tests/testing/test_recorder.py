@@ -11,6 +11,7 @@ from jupyter_core.utils import ensure_event_loop
 from kernelbridge.bridges.socket_bridge import ZERO_COPY_BYTES
 from kernelbridge.kernel.kernel import Kernel
 from kernelbridge.testing import (
+    DEADLINE,
     ProtocolClient,
     ProtocolFailure,
     Recorder,
@@ -37,7 +38,6 @@ from kernelbridge.testing.targets import Target
 from kernelbridge.testing.transcripts.records import Direction
 from kernelbridge.wire.connection import CHANNELS, Channel, ConnectionInfo, random_curve_keys, random_key
 from kernelbridge.wire.messages import Message
-from tests.support.client import DEADLINE
 from tests.support.kernels import Cells, blocking_client, serving, tcp
 
 

@@ -18,6 +18,7 @@ from kernelbridge.frontend.bridge import Bridge, connect, launch
 from kernelbridge.frontend.errors import KernelDiedError, KernelStartError
 from kernelbridge.frontend.execution import Execution
 from kernelbridge.testing import (
+    DEADLINE,
     ManualKernel,
     ProtocolClient,
     Scriptable,
@@ -60,7 +61,6 @@ from kernelbridge.testing import (
 from kernelbridge.wire.connection import CHANNELS, ConnectionInfo
 from kernelbridge.wire.frames import Limits
 from tests.support.bridges import connected
-from tests.support.client import DEADLINE
 
 
 async def _nothing() -> None: ...

@@ -14,6 +14,7 @@ import zmq
 from kernelbridge.frontend.bridge import connect, launch
 from kernelbridge.testing import (
     ANY,
+    DEADLINE,
     ManualKernel,
     ProtocolFailure,
     Scriptable,
@@ -42,7 +43,6 @@ from kernelbridge.wire.connection import random_key
 from kernelbridge.wire.frames import encode
 from kernelbridge.wire.messages import Message
 from kernelbridge.wire.signing import Signer
-from tests.support.client import DEADLINE
 
 SOON = 0.1
 """The deadline, in seconds, where a test is of what never comes."""
