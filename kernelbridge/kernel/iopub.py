@@ -20,6 +20,7 @@ from kernelbridge.bridges.clock import Clock
 from kernelbridge.bridges.service import OnCrash
 from kernelbridge.bridges.socket_bridge import Context, Frame, Socket, SocketBridge, send
 from kernelbridge.kernel.outputs import Flush, Item, Publication, StreamText
+from kernelbridge.kernel.trace import Tracing
 from kernelbridge.wire.frames import assemble, parent_json
 from kernelbridge.wire.messages import Session
 from kernelbridge.wire.packing import pack
@@ -163,6 +164,7 @@ class IOPub(SocketBridge[Item]):
         bind: Callable[[Socket], None],
         session: Session,
         signer: Signer,
+        tracing: Tracing,
         on_crash: OnCrash | None = None,
         stream_seconds: float = STREAM_SECONDS,
         backlog_bytes: int = BACKLOG_BYTES,
@@ -172,6 +174,7 @@ class IOPub(SocketBridge[Item]):
         # All below is owned by the thread.
         self._session = session
         self._signer = signer
+        self._tracing = tracing
         self._core = IOPubCore(stream_seconds)
         self._backlog = Backlog(backlog_bytes)
         self._stalled = False
@@ -238,6 +241,8 @@ class IOPub(SocketBridge[Item]):
             publication.buffers,
             self._signer,
         )
+        for tap in self._tracing.taps:
+            tap("iopub", "<-", frames)
         self._backlog.add(sum(map(len, frames)))
         try:
             send(self._socket, frames)

@@ -40,9 +40,10 @@ from kernelbridge.kernel.iopub import BACKLOG_BYTES, STREAM_SECONDS, IOPub
 from kernelbridge.kernel.outputs import Outputs
 from kernelbridge.kernel.parents import Parents
 from kernelbridge.kernel.registration import register, unbound
-from kernelbridge.kernel.router import Request, Wire
+from kernelbridge.kernel.router import Request, Wire, fault_reply
 from kernelbridge.kernel.shell import Shell
 from kernelbridge.kernel.stdin import Stdin, StdinError
+from kernelbridge.kernel.trace import TRACE_FEATURE, TRACE_REQUEST, Tracing
 from kernelbridge.wire.connection import Channel, ConnectionInfo, RegistrationInfo, load_startup_file
 from kernelbridge.wire.contents import (
     CommInfo,
@@ -55,6 +56,7 @@ from kernelbridge.wire.contents import (
     ShutdownRequest,
     unstructure,
 )
+from kernelbridge.wire.errors import ContentError
 from kernelbridge.wire.frames import Limits
 from kernelbridge.wire.messages import PROTOCOL_VERSION, Buffer, Message, Session
 from kernelbridge.wire.packing import pack
@@ -110,7 +112,9 @@ class Kernel:
         self._strays = Strays()
         session = Session(clock.now)
         signer = Signer(self.connection.key, self.connection.signature_scheme)
-        wire = Wire(self._context, clock, session, signer, options.limits, ReplayGuard(), self._strays)
+        self._tracing = Tracing(self._context, clock)
+        guard = ReplayGuard()
+        wire = Wire(self._context, clock, session, signer, options.limits, guard, self._strays, self._tracing)
 
         self.parents = Parents()
         """Which request each context handles."""
@@ -120,6 +124,7 @@ class Kernel:
             self._binder("iopub"),
             session,
             signer,
+            self._tracing,
             self._crashed,
             options.stream_seconds,
             options.backlog_bytes,
@@ -146,7 +151,7 @@ class Kernel:
             wire,
             self._binder("control"),
             self.outputs,
-            answers | {"interrupt_request": self._interrupted},
+            answers | {"interrupt_request": self._interrupted, TRACE_REQUEST: self._traced},
             interrupts,
             self._crashed,
         )
@@ -214,6 +219,7 @@ class Kernel:
             # IOPub after all that put there, so that nothing that was put before the stop is lost.
             for service in (self._shell, self._control, self._stdin, self._iopub, self._heartbeat):
                 service.stop()
+            self._tracing.stop()
             if self._owns_context:
                 self._context.term()
             remove_files(self.connection, self._bound)
@@ -283,7 +289,7 @@ class Kernel:
             language_info=handler.language_info,
             banner=handler.banner,
             help_links=list(handler.help_links),
-            supported_features=list(handler.supported_features),
+            supported_features=[*handler.supported_features, TRACE_FEATURE],
         )
         return pack(unstructure(info))
 
@@ -297,6 +303,13 @@ class Kernel:
         self._execution.interrupts.interrupt()
         self._stdin.interrupt()
         return InterruptReply()
+
+    def _traced(self, request: Request) -> Content | bytes:
+        try:
+            self._tracing.begin(request.message.content)
+        except ContentError as fault:
+            return fault_reply(fault)
+        return b'{"status":"ok"}'
 
     def _shut_down(self, request: Request) -> ShutdownReply:
         restart = isinstance(request.content, ShutdownRequest) and request.content.restart

@@ -18,6 +18,8 @@ from kernelbridge.bridges.clock import Clock
 from kernelbridge.bridges.service import OnCrash
 from kernelbridge.bridges.socket_bridge import Context, Frame, Socket, SocketBridge, send
 from kernelbridge.kernel.outputs import Outputs
+from kernelbridge.kernel.trace import Tracing
+from kernelbridge.wire.connection import Channel
 from kernelbridge.wire.contents import Content, ErrorReply, structure, unstructure
 from kernelbridge.wire.errors import ContentError, WireError
 from kernelbridge.wire.frames import Limits, assemble, decode
@@ -49,6 +51,7 @@ class Wire:
     guard: ReplayGuard
     """One for all channels: what was recorded on one must not be sent again on another."""
     strays: Strays
+    tracing: Tracing
 
 
 @attrs.define(eq=False)
@@ -94,7 +97,7 @@ class RouterChannel(SocketBridge[T]):
 
     def __init__(
         self,
-        name: str,
+        name: Channel,
         wire: Wire,
         bind: Callable[[Socket], None],
         outputs: Outputs,
@@ -102,6 +105,7 @@ class RouterChannel(SocketBridge[T]):
         on_crash: OnCrash | None = None,
     ) -> None:
         super().__init__(name, wire.context, wire.clock, on_crash)
+        self._channel: Channel = name
         self._answers = answers
         self._wire = wire
         self._bind = bind
@@ -126,6 +130,8 @@ class RouterChannel(SocketBridge[T]):
         """Take a message that is well-formed."""
 
     def _arrived(self, frames: list[Frame]) -> None:
+        for tap in self._wire.tracing.taps:
+            tap(self._channel, "->", frames)
         try:
             message = decode(frames, self._wire.signer, self._wire.guard, self._wire.limits)
         except WireError as fault:
@@ -184,6 +190,12 @@ class RouterChannel(SocketBridge[T]):
             self._wire.limits.check(frames)
         except WireError as refusal:
             frames = self._encoded(Reply(reply.request, ErrorReply(ename="MessageTooLarge", evalue=str(refusal))))
+        self.send(frames)
+
+    def send(self, frames: list[Frame]) -> None:
+        """Send a message, without waiting."""
+        for tap in self._wire.tracing.taps:
+            tap(self._channel, "<-", frames)
         send(self._socket, frames)
 
     def _encoded(self, reply: Reply) -> list[Frame]:

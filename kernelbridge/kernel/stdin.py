@@ -13,7 +13,7 @@ import attrs
 import zmq
 
 from kernelbridge.bridges.service import OnCrash
-from kernelbridge.bridges.socket_bridge import Socket, send
+from kernelbridge.bridges.socket_bridge import Socket
 from kernelbridge.kernel.outputs import Outputs
 from kernelbridge.kernel.router import RouterChannel, Wire
 from kernelbridge.wire.contents import InputReply, InputRequest, unstructure
@@ -117,7 +117,7 @@ class Stdin(RouterChannel[Question | Withdraw | Interrupt]):
             return
         prompt = Message(item.header, unstructure(item.content), item.request.header, {}, [], item.request.identities)
         try:
-            send(self._socket, encode(prompt, self._wire.signer))
+            self.send(encode(prompt, self._wire.signer))
         except zmq.ZMQError as failure:
             if failure.errno != zmq.EHOSTUNREACH:
                 raise

@@ -1,36 +1,22 @@
-"""The command line: arguments in, one call, and what came of it told to a person.
-
-What is done is in `kernelbridge.notebook` and `kernelbridge.python.install`, which are imported by the command that
-needs them, so that help and errors come at once. Everything said goes to stderr.
-"""
+"""`kernelbridge run`."""
 
 from __future__ import annotations
 
 import contextlib
-import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import click
 
-from kernelbridge.version import __version__
+from kernelbridge.cli.common import FAILED, INTERRUPTED, BadInput, terminating
 
 if TYPE_CHECKING:
     from kernelbridge.notebook import CellFailure, CellStart
 
-FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
-
 _TITLE_LENGTH = 60
-
-
-class _BadInput(click.ClickException):
-    """A mistake of the user: shown in one line."""
-
-    exit_code = BAD_INPUT
 
 
 def _check_timeout(_context: click.Context, _option: click.Parameter, seconds: float | None) -> float | None:
@@ -40,13 +26,7 @@ def _check_timeout(_context: click.Context, _option: click.Parameter, seconds: f
     return seconds
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(__version__, "--version", prog_name="kernelbridge", message="%(prog)s %(version)s")
-def main() -> None:
-    """Jupyter kernels and Python frontends, joined by threads, with everything a kernel shows in one order."""
-
-
-@main.command(short_help="Run a notebook and write it with its outputs.")
+@click.command(short_help="Run a notebook and write it with its outputs.")
 @click.argument("notebook", type=click.Path(path_type=Path))
 @click.option(
     "--output",
@@ -94,7 +74,7 @@ def run(
         from kernelbridge.frontend.errors import BridgeError
         from kernelbridge.notebook import NotebookFileError, run_notebook
 
-        with _terminating(), _progress() as show:
+        with terminating(), _progress() as show:
             ran = run_notebook(
                 notebook,
                 output=target,
@@ -108,59 +88,12 @@ def run(
         click.echo("Interrupted. What ran before, if anything did, is kept.", err=True)
         sys.exit(INTERRUPTED)
     except (NotebookFileError, BridgeError) as error:
-        raise _BadInput(str(error)) from None
+        raise BadInput(str(error)) from None
     if ran.failure is not None:
         _show_failure(ran.failure)
         click.echo(f"What ran is in {target}.", err=True)
         sys.exit(FAILED)
     click.echo(f"Ran {_count(ran.cells_run, 'cell')} with the kernel {ran.kernel_name}. Written: {target}", err=True)
-
-
-@main.command(short_help="Install the Python kernel for JupyterLab and other frontends.")
-@click.option("--user", "where", flag_value="user", help="For this user.")
-@click.option("--sys-prefix", "where", flag_value="sys-prefix", help="For this Python environment. The default.")
-@click.option("--prefix", metavar="DIR", help="Below DIR, as DIR/share/jupyter/kernels/kernelbridge.")
-def install(where: str | None, prefix: str | None) -> None:
-    """Install the Python kernel, so that JupyterLab and other frontends offer it.
-
-    It runs in the Python environment that this command belongs to. One that is installed already is replaced.
-    """
-    from kernelbridge.python.install import install as install_kernelspec
-
-    if where is not None and prefix is not None:
-        raise click.UsageError(f"--{where} and --prefix exclude each other.")
-    if where == "user":
-        user, prefix = True, None
-    else:
-        user, prefix = False, prefix or sys.prefix
-    try:
-        folder = install_kernelspec(user=user, prefix=prefix)
-    except OSError as error:
-        problem = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-        raise _BadInput(f"the kernel cannot be installed: {problem}") from None
-    click.echo(f"Installed the kernel kernelbridge in {folder}", err=True)
-
-
-@contextlib.contextmanager
-def _terminating() -> Iterator[None]:
-    """Let SIGTERM, and the SIGHUP of a terminal that is closed, end the program as an exception does.
-
-    So what ran is kept and the kernel is ended. A signal that is ignored, as under nohup, stays so.
-    """
-
-    def end(number: int, _frame: FrameType | None) -> NoReturn:
-        sys.exit(128 + number)
-
-    before = {}
-    try:
-        for name in ("SIGTERM", "SIGHUP"):
-            number = getattr(signal, name, None)
-            if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
-                before[number] = signal.signal(number, end)
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,27 @@
+"""The command line: arguments in, one call, and what came of it told to a person.
+
+What is done is elsewhere, and imported by the command that needs it, so that help and errors come at once. What a
+command has to say of itself goes to stderr.
+"""
+
+from __future__ import annotations
+
+import click
+
+from kernelbridge.cli.install import install
+from kernelbridge.cli.run import run
+from kernelbridge.cli.trace import trace
+from kernelbridge.version import __version__
+
+__all__ = ["main"]
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, "--version", prog_name="kernelbridge", message="%(prog)s %(version)s")
+def main() -> None:
+    """Jupyter kernels and Python frontends, joined by threads, with everything a kernel shows in one order."""
+
+
+main.add_command(run)
+main.add_command(install)
+main.add_command(trace)
