@@ -12,7 +12,7 @@ import pytest
 from kernelbridge.kernel import outputs as outputs_module
 from kernelbridge.kernel.iopub import IOPubCore
 from kernelbridge.kernel.kernel import Options
-from kernelbridge.kernel.outputs import Flush, Item, Outputs, StreamText
+from kernelbridge.kernel.outputs import Flush, Item, Outputs, Publication, StreamText
 from kernelbridge.testing import ProtocolClient, busy, execute_input, execute_reply, idle, stdout
 from tests.support.kernels import Cells, serving
 
@@ -38,6 +38,34 @@ def test_k3_a_long_text_is_not_cut_in_the_middle_of_a_pair(monkeypatch: pytest.M
 
     Outputs(enqueue, lambda: None).write("stdout", "1234567\ud83d\ude00rest", None)
     assert [item.close() for item in items if isinstance(item, StreamText)] == ["1234567\ud83d\ude00", "rest"]
+
+
+def test_k3_the_timer_does_not_part_a_pair_whose_other_half_may_come() -> None:
+    """It strikes when the line before the pair has been held back long enough, and the pair has just begun."""
+    text = StreamText("stdout", None, "a line")
+    shown, held = text.take(0)
+    assert (shown, held) == ("", 6)
+    text.add("\ud83d")
+    shown, held = text.take(held)
+    assert (shown, held) == ("a line", 1)
+    text.add("\ude00\n")
+    assert text.take(held) == ("\ud83d\ude00\n", 0)
+
+
+def test_k2_all_that_finalizers_put_in_the_middle_of_a_put_is_there_when_it_returns() -> None:
+    items: list[str] = []
+
+    def enqueue(item: Item, ring: bool) -> bool:
+        assert isinstance(item, Publication)
+        if not items:
+            outputs.publish("second", b"{}", None)
+            outputs.publish("third", b"{}", None)
+        items.append(item.msg_type)
+        return True
+
+    outputs = Outputs(enqueue, lambda: None)
+    outputs.publish("first", b"{}", None)
+    assert items == ["first", "second", "third"]
 
 
 def test_what_is_put_while_a_hush_ends_is_rung_for() -> None:
