@@ -158,7 +158,7 @@ FAULTS = (
         "            if cut > held and cut == len(text) and _is_begun(text):\n                cut -= 1\n",
         "",
         "K3",
-        (CORE,),
+        ("tests/kernel/test_flushes.py",),
     ),
     Fault(
         "buffers are sent as they are later",
@@ -182,7 +182,7 @@ FAULTS = (
         "                while self._late:\n",
         "                if self._late:\n",
         "K2",
-        (CORE, "tests/kernel/test_outputs.py"),
+        ("tests/kernel/test_flushes.py",),
     ),
     Fault(
         "a program may choose its own number",
