@@ -262,8 +262,16 @@ FAULTS = (
     Fault(
         "a kernel that does not obey is left alone",
         FRONTEND + "process.py",
-        "        asyncio.get_running_loop().call_later(grace, lambda: asyncio.ensure_future(self._kill()))\n",
-        "        if not grace:\n            asyncio.ensure_future(self._kill())\n",
+        "min(kill_at, self._kill_at)\n        self._rung.set()\n",
+        "min(kill_at, self._kill_at)\n",
+        "F11",
+        (LAUNCH,),
+    ),
+    Fault(
+        "a grace cannot be cut short",
+        FRONTEND + "process.py",
+        "        self._kill_at = kill_at if self._kill_at is None else min(kill_at, self._kill_at)\n",
+        "        self._kill_at = kill_at if self._kill_at is None else max(kill_at, self._kill_at)\n",
         "F11",
         (LAUNCH,),
     ),
