@@ -17,7 +17,7 @@ from kernelbridge.version import __version__
 from kernelbridge.wire.connection import Channel
 from kernelbridge.wire.messages import Header, Message
 
-__all__ = ["Filling", "channel_from_kernel", "channel_to_kernel", "content_of", "parent_of", "type_of"]
+__all__ = ["Filling", "channel_from_kernel", "channel_to_kernel", "content_of", "header_of", "type_of"]
 
 _CONTROL: Final = frozenset(
     {
@@ -123,15 +123,11 @@ def content_of(matcher: Matcher, msg_type: str, filling: Filling) -> dict[str, A
     return fields | given
 
 
-def parent_of(matcher: Matcher, request: Message | None) -> Header | None:
-    """Return the header of the message's parent: `request`, unless the matcher names another, or an id of nobody."""
-    given = matcher.parent
-    if given is UNSET:
-        given = request
-    given = _plain(given)
-    if isinstance(given, Message):
-        return given.header
-    return Header(given, "execute_request", "elsewhere") if isinstance(given, str) else given
+def header_of(parent: Message | Header | str | None) -> Header | None:
+    """Return the header of a message's parent, which may also be the id of nobody's request."""
+    if isinstance(parent, Message):
+        return parent.header
+    return Header(parent, "execute_request", "elsewhere") if isinstance(parent, str) else parent
 
 
 def metadata_of(matcher: Matcher) -> dict[str, Any]:

@@ -13,12 +13,13 @@ blocks that thread: for those there is `ScriptedKernel`, which plays a script in
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Final, NoReturn, Self, TypedDict
+from typing import Any, Final, NoReturn, Self, TypedDict
 
 import attrs
 import zmq
@@ -30,7 +31,7 @@ from kernelbridge.testing import making
 from kernelbridge.testing.client import DEADLINE
 from kernelbridge.testing.kernel_sockets import REQUEST_CHANNELS, KernelSockets, Place
 from kernelbridge.testing.matchers import Matcher, iopub_welcome, message, request
-from kernelbridge.testing.patterns import ANY, Capture, Captured
+from kernelbridge.testing.patterns import ANY, UNSET, Capture, Captured
 from kernelbridge.testing.report import Comparison, Event, ProtocolFailure, TimeLine, full_report
 from kernelbridge.testing.steps import Always, Scriptable, Step, always, as_steps, handle
 from kernelbridge.wire.connection import Channel, ConnectionInfo, Transport
@@ -92,19 +93,22 @@ class ManualKernel:
         """With what the kernel has died, if it has."""
         self.execution_count = 0
         """How many execute_requests have been taken."""
-        self._place = Place(connection) if connection is not None else Place.new(transport)
+        self._transport = transport
+        self._given = connection
+        self._place: Place | None = None
         self._welcome = sends_welcome(protocol_version) if welcome is None else welcome
         self._number: int | None = 0 if numbered else None
         self._always = tuple(answers)
-        self._owns_context = context is None
-        self.context: Context = zmq.Context() if context is None else context
-        """What a frontend in this process needs where the transport is inproc."""
+        self._given_context = context
+        self.context: Context
+        """What a frontend in this process needs where the transport is inproc. There when the block has begun."""
         self._clock = clock or SystemClock()
         self._began = self._clock.monotonic()
         self.session = Session(self._clock.now)
         self._guard = ReplayGuard()
         self._waiting: dict[Channel, deque[Event]] = {channel: deque() for channel in REQUEST_CHANNELS}
-        # Where each request came, by its id: its reply goes there.
+        # What has come, by its id, and on which channel: its reply goes there.
+        self._requests: dict[str, Message] = {}
         self._asked_on: dict[str, Channel] = {}
         self._subscriptions: deque[bytes] = deque()
         self._sent: deque[tuple[Channel, list[Frame]]] = deque(maxlen=_FRAMES_KEPT)
@@ -116,6 +120,8 @@ class ManualKernel:
 
     def open(self) -> None:
         """Bind the channels, on the thread that uses the kernel."""
+        self.context = zmq.Context() if self._given_context is None else self._given_context
+        self._place = Place.new(self._transport) if self._given is None else Place(self._given)
         self._sockets = KernelSockets(self._place.connection, self.context)
         self._place.connection = self._sockets.connection
         self._signer = Signer(self.connection.key, self.connection.signature_scheme)
@@ -126,9 +132,15 @@ class ManualKernel:
 
     def clean_up(self) -> None:
         """Remove every file, and wait until what a kernel that died has sent has left; at most the deadline."""
-        if self._owns_context:
-            self.context.term()
-        self._place.remove()
+        if self._place is not None:
+            self._place.remove()
+        if self._given_context is None:
+            # On a thread: it waits for ever where a frontend of this process has left a socket open.
+            ending = threading.Thread(target=self.context.term, name="kernelbridge-testing-context", daemon=True)
+            ending.start()
+            ending.join(2 * self.deadline)
+            if ending.is_alive():
+                raise TimeoutError("a frontend in this process was not closed before its kernel")
 
     def __enter__(self) -> Self:
         try:
@@ -148,9 +160,8 @@ class ManualKernel:
 
     def finish(self) -> None:
         """Hold that everything that was sent to the kernel has been taken."""
-        if not self.dead and not self._hangs:
-            self.settle()
-            self._answer_standing(None)
+        self.settle()
+        self._answer_standing(None)
         for channel in REQUEST_CHANNELS:
             if self._waiting[channel] and not self._hangs:
                 number = len(self._waiting[channel])
@@ -160,12 +171,18 @@ class ManualKernel:
     @property
     def connection(self) -> ConnectionInfo:
         """Where the kernel is."""
-        return self._place.connection
+        return self._where.connection
 
     @property
     def connection_file(self) -> Path:
         """A connection file, which only the user can read. It is written when it is first asked for."""
-        return self._place.connection_file
+        return self._where.connection_file
+
+    @property
+    def _where(self) -> Place:
+        if self._place is None:
+            raise RuntimeError("the kernel listens nowhere yet: its block has not begun")
+        return self._place
 
     @property
     def dead(self) -> bool:
@@ -237,6 +254,8 @@ class ManualKernel:
 
     def settle(self) -> None:
         """Return when all that has left a frontend before has come."""
+        if self.dead or self._hangs:
+            return
         found, all_came = self._sockets.read_all(self.deadline)
         self._sort_or_fail(found)
         if not all_came:
@@ -244,7 +263,9 @@ class ManualKernel:
 
     def hopeless(self) -> str:
         """Return why nothing more will come, if that is so."""
-        return "the kernel has died" if self.dead else ""
+        if self.dead:
+            return "the kernel has died"
+        return "the kernel hangs" if self._hangs else ""
 
     def receive(self, seconds: float | None) -> str:
         """Wait at most so long, take all that has come, and return what was wrong with any of it."""
@@ -273,6 +294,7 @@ class ManualKernel:
                     continue
                 event = Event("<-", channel, self._seconds(), found)
                 self.time_line.add_request(event)
+                self._requests[found.msg_id] = found
                 self._asked_on[found.msg_id] = channel
                 self._waiting[channel].append(event)
         return problem
@@ -309,7 +331,7 @@ class ManualKernel:
     def play(self, *steps: Scriptable, parent: Message | None = None) -> None:
         """Play the steps; `parent` is the request that is being handled. Messages are sent in the order given."""
         for step in as_steps(steps):
-            if self.dead:
+            if self.dead or self._hangs:
                 return
             self.begin(step)
             step.play(self, parent)
@@ -318,16 +340,18 @@ class ManualKernel:
         """Learn that a step is about to be played."""
 
     def prepare(
-        self, matcher: Matcher, request: Message | None, channel: Channel | None = None
+        self, matcher: Matcher, parent: Message | None, channel: Channel | None = None
     ) -> tuple[Channel, list[Frame]]:
-        """Return the frames of what a matcher says, and where they go; what is sent to one frontend is addressed."""
-        named = matcher.parent.value if isinstance(matcher.parent, Capture) else matcher.parent
-        asker = named if isinstance(named, Message) else request
-        msg_type = making.type_of(matcher, asker)
-        where = channel or making.channel_from_kernel(
-            msg_type, self._asked_on.get("" if asker is None else asker.msg_id, "shell")
-        )
-        filling = making.Filling(asker, self.execution_count, self.protocol_version)
+        """Return the frames of what a matcher says, and where they go.
+
+        `parent` is the request that it answers if the matcher names none itself; who has sent that gets the answer.
+        """
+        named = self._named(matcher.parent)
+        asked = named if isinstance(named, Message) else parent
+        msg_type = making.type_of(matcher, asked)
+        asked_on = "shell" if asked is None else self._asked_on.get(asked.msg_id, "shell")
+        where = channel or making.channel_from_kernel(msg_type, asked_on)
+        filling = making.Filling(asked, self.execution_count, self.protocol_version)
         metadata = making.metadata_of(matcher)
         if where == "iopub" and self._number is not None:
             self._number += 1
@@ -335,17 +359,22 @@ class ManualKernel:
         made = Message(
             attrs.evolve(self.session.header(msg_type), version=self.protocol_version),
             making.content_of(matcher, msg_type, filling),
-            making.parent_of(matcher, request),
+            making.header_of(asked if named is UNSET else named),
             metadata,
             making.buffers_of(matcher),
         )
         if where == "iopub":
             made.identities = [msg_type.encode()]
-        elif asker is None:
+        elif asked is None:
             raise ValueError(f"{msg_type} cannot be sent on {where}: there is no request that it could answer")
         else:
-            made.identities = asker.identities
+            made.identities = asked.identities
         return where, encode(made, self._signer)
+
+    def _named(self, parent: Any) -> Any:
+        """Return the request that a matcher names as a parent, if it is one, or what it names else."""
+        named = parent.value if isinstance(parent, Capture) else parent
+        return self._requests.get(named, named) if isinstance(named, str) else named
 
     def send_frames(self, channel: Channel, frames: Sequence[Frame]) -> None:
         """Send frames as they are. The time line shows them if they are a message."""
@@ -377,7 +406,7 @@ class ManualKernel:
         self._sockets.close(self.deadline)
 
     def hang(self) -> None:
-        """Take nothing more for something to be answered. A kernel that is played by hand does nothing by itself."""
+        """Do nothing any more."""
         self._hangs = True
 
     def await_cue(self, name: str) -> None:

@@ -8,6 +8,7 @@ fixtures
 ``kernel``                  what is tested, a `Target`: the ini option ``kernelbridge_kernel``, by default the kernel
                             named python3. A suite overrides it, for instance with its Handler
 ``protocol_client``         a `ProtocolClient` of it, for the time of the test
+``scripted_kernel``         makes a `ScriptedKernel` of steps, for the time of the test: ``scripted_kernel(on(...))``
 ``transcript``              the `StoredTranscripts` of the test: ``transcript.matches("name")`` compares what the client
                             has sent and received with ``transcripts/name.jsonl`` beside the test's file
 ==========================  ===========================================================================================
@@ -27,7 +28,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -36,6 +37,7 @@ import pytest
 
 if TYPE_CHECKING:
     from kernelbridge.testing.client import ProtocolClient
+    from kernelbridge.testing.scripted import ScriptedKernel
     from kernelbridge.testing.targets import Target
     from kernelbridge.testing.transcripts import StoredTranscripts
 
@@ -107,6 +109,17 @@ def protocol_client(request: pytest.FixtureRequest, kernel: Target) -> Iterator[
             # A kernel that is not installed, or does not start, and a connection file that is none.
             pytest.fail(str(error), pytrace=False)
         yield client
+        if request.node.stash.get(_FAILED, False):
+            raise _TestFailedError
+
+
+@pytest.fixture
+def scripted_kernel(request: pytest.FixtureRequest) -> Iterator[Callable[..., ScriptedKernel]]:
+    """Makes kernels that play a script, for the time of the test: see kernelbridge.testing.ScriptedKernel."""
+    from kernelbridge.testing.scripted import ScriptedKernel
+
+    with suppress(_TestFailedError), ExitStack() as stack:
+        yield lambda *script, **options: stack.enter_context(ScriptedKernel(*script, **options))
         if request.node.stash.get(_FAILED, False):
             raise _TestFailedError
 

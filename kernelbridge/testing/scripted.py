@@ -144,9 +144,9 @@ class Player(ManualKernel):
         return problem
 
     def hopeless(self) -> str:
-        if not self._ending:
+        if not self._ending or self.dead or self._hangs:
             return super().hopeless()
-        if not self._settled and not self.dead:
+        if not self._settled:
             # What was sent before the test ended counts.
             self._settled = True
             self.settle()
@@ -183,9 +183,13 @@ class Player(ManualKernel):
 
     def report(self, headline: str, why: str, comparison: Comparison | None = None) -> str:
         first = max(0, self._begun - _OUTLINE_BEFORE)
-        shown = list(enumerate(self._outline, 1))[first : self._begun + _OUTLINE_BEHIND]
-        marks = [">" if number == self._begun else "=" if number < self._begun else " " for number, _ in shown]
-        lines = [f"{mark} {line}" for mark, (_, line) in zip(marks, shown, strict=True)]
+        last = self._begun + _OUTLINE_BEHIND
+        lines = [f"  ... {first} steps"] if first else []
+        for number, line in list(enumerate(self._outline, 1))[first:last]:
+            mark = ">" if number == self._begun else "=" if number < self._begun else " "
+            lines.append(f"{mark} {line}")
+        if last < len(self._outline):
+            lines.append(f"  ... {len(self._outline) - last} steps")
         whole = super().report(headline, why, comparison)
         return "\n".join([whole, "", "script (= played; > the last step begun)", *(lines or ["  is empty"])])
 

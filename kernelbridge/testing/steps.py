@@ -207,7 +207,7 @@ def _is_reply(matcher: Matcher) -> bool:
 @attrs.frozen
 class _Flood(Step):
     number: int
-    step: Step
+    step: _Send
 
     def play(self, kernel: ManualKernel, request: Message | None) -> None:
         for _ in range(self.number):
@@ -217,9 +217,9 @@ class _Flood(Step):
         return f"{self.number:,} times: {self.step}"
 
 
-def flood(number: int, step: Scriptable) -> Step:
+def flood(number: int, matcher: Matcher, /) -> Step:
     """Send so many messages that differ in their ids alone, as fast as the socket takes them."""
-    return _Flood(number, as_steps([step])[0])
+    return _Flood(number, _Send(matcher))
 
 
 @attrs.frozen

@@ -86,6 +86,28 @@ def test_without_a_kernel_of_its_own_a_suite_names_one_in_its_settings(
     ran.assert_outcomes(passed=1)
 
 
+SCRIPTED = """
+def test_bridge(scripted_kernel):
+    from kernelbridge import connect
+    kernel = scripted_kernel(on(execute_request("a"), handle(stdout("x"))))
+    with connect(kernel.connection) as bridge:
+        if {asks}:
+            bridge.execute("a").result(60)
+        assert {passes}
+"""
+
+
+def test_a_suite_makes_kernels_of_scripts(suite: pytest.Pytester) -> None:
+    run(suite, SCRIPTED.format(asks=True, passes=True)).assert_outcomes(passed=1)
+
+
+def test_a_script_that_was_not_played_is_an_error_unless_the_test_has_failed(suite: pytest.Pytester) -> None:
+    ran = run(suite, SCRIPTED.format(asks=False, passes=True))
+    ran.assert_outcomes(passed=1, errors=1)
+    ran.stdout.fnmatch_lines("*ProtocolFailure: shell: what was expected did not come*")
+    run(suite, SCRIPTED.format(asks=False, passes=False)).assert_outcomes(failed=1)
+
+
 # Other kernels
 
 

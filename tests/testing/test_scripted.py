@@ -60,7 +60,7 @@ from kernelbridge.testing import (
 )
 from kernelbridge.wire.connection import CHANNELS, ConnectionInfo
 from kernelbridge.wire.frames import Limits
-from tests.support.bridges import connected
+from tests.support.bridges import connected, played
 
 
 async def _nothing() -> None: ...
@@ -272,6 +272,15 @@ def test_any_earlier_request_may_be_the_parent() -> None:
         assert [message.content.get("text") for message in execution] == [None, "a", None]
         assert execution.result(0).content["execution_count"] == 1
     assert first.value.content["code"] == "a"
+
+
+def test_a_parent_may_be_a_request_its_header_or_its_id() -> None:
+    with played() as (kernel, bridge):
+        execution = bridge.execute("a")
+        asked = kernel.take(execute_request("a"))
+        kernel.play(busy(parent=asked.msg_id), reply("execute", parent=asked), idle(parent=asked.header))
+        execution.result(DEADLINE)
+        assert [message.parent for message in execution] == [asked.header] * 2
 
 
 BAD: dict[str, tuple[list[Scriptable], dict[str, int]]] = {

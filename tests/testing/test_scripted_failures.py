@@ -189,6 +189,25 @@ def test_steps_behind_a_death() -> None:
     assert report(failure)[1] == "  the kernel has died"
 
 
+def test_steps_behind_a_hang() -> None:
+    script = on(execute_request("a"), hang(), handle())
+    with fails() as failure, ScriptedKernel(script) as kernel, connect(kernel.connection) as bridge:
+        bridge.execute("a")
+        bridge.close()
+    assert report(failure)[:2] == ["the script was not played to its end", "  the kernel hangs"]
+
+
+def test_of_a_long_script_the_report_shows_what_is_about_the_last_step() -> None:
+    outputs = [stdout(str(number)) for number in range(100)]
+    with fails() as failure, ScriptedKernel(*outputs[:60], on(execute_request("a")), *outputs[60:]):
+        pass
+    script = report(failure)[report(failure).index("script (= played; > the last step begun)") + 1 :]
+    assert script[0] == "  ... 31 steps"
+    assert script[1] == "= stdout '31'"
+    assert script[30] == "> on execute_request 'a'"
+    assert script[-1] == "  ... 30 steps"
+
+
 def test_a_question_to_a_frontend_that_is_not_on_stdin() -> None:
     with ManualKernel() as kernel, a_socket(kernel) as socket:
         socket.send_multipart(frames(kernel))
@@ -248,6 +267,22 @@ def test_a_script_whose_function_does_not_return() -> None:
         with pytest.raises(TimeoutError, match=f"the script has not ended within {SOON} s"):
             kernel.wait()
         go_on.set()
+
+
+def test_a_frontend_in_this_process_that_outlives_its_kernel() -> None:
+    said = "a frontend in this process was not closed before its kernel"
+    with pytest.raises(TimeoutError, match=said), ManualKernel(transport="inproc", deadline=SOON) as kernel:
+        socket = kernel.context.socket(zmq.DEALER)
+        socket.connect(kernel.connection.endpoint("shell"))
+    socket.close(0)
+    for thread in threading.enumerate():
+        if thread.name == "kernelbridge-testing-context":
+            thread.join(DEADLINE)
+
+
+def test_a_kernel_whose_block_has_not_begun_has_no_address() -> None:
+    with pytest.raises(RuntimeError, match="its block has not begun"):
+        _ = ScriptedKernel().connection
 
 
 # By hand
