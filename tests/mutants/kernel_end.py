@@ -13,6 +13,7 @@ LIFE = "tests/kernel/test_life.py"
 SHELL_CORE = "tests/kernel/test_shell_core.py"
 INTERRUPTS = "tests/kernel/test_interrupts.py"
 INPUT = "tests/kernel/test_input.py"
+TIMERS = "tests/kernel/test_timers.py"
 
 FAULTS = (
     Fault(
@@ -287,6 +288,14 @@ FAULTS = (
         "        decode_handshake(frames, signer)\n",
         "JEP 66",
         (CONNECTIONS,),
+    ),
+    Fault(
+        "a launcher that does not answer is given a minute",
+        KERNEL + "registration.py",
+        "        if not poller.poll(give_up_at):\n",
+        "        if not poller.poll(give_up_at + ANSWER_SECONDS):\n",
+        "JEP 66",
+        (TIMERS,),
     ),
     Fault(
         "IOPub is stopped before those who put",
