@@ -74,7 +74,8 @@ FAULTS = (
         "\n"
         "        parent = self.kernel.parents.current()\n"
         "        arguments = (msg_type, content, parent, metadata, buffers or ())\n"
-        "        threading.Thread(target=self.kernel.outputs.publish, args=arguments).start()\n",
+        # A thread alone has put it before the program goes on, nearly always.
+        "        threading.Timer(0.001, self.kernel.outputs.publish, arguments).start()\n",
         "K1, K6",
         (ORDER, COMMS),
     ),

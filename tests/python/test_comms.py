@@ -81,6 +81,28 @@ print('four')
     )
 
 
+def test_k6_a_thousand_prints_and_messages_alternate(client: ProtocolClient) -> None:
+    """While other threads keep the interpreter busy, so that whatever takes another way than the prints is late."""
+    mine = capture("mine")
+    code = """
+import comm, threading
+c = comm.create_comm(target_name='t')
+busy = True
+def work():
+    while busy: pass
+threads = [threading.Thread(target=work) for _ in range(2)]
+for thread in threads: thread.start()
+for n in range(1000):
+    print(n)
+    c.send({'n': n})
+busy = False
+for thread in threads: thread.join()
+c.close()
+"""
+    turns = [one for n in range(1000) for one in (stdout(f"{n}\n"), comm_msg({"n": n}, comm_id=mine))]
+    run(client, code, comm_open("t", comm_id=mine), *turns, comm_close(comm_id=mine))
+
+
 def test_k6_a_comm_that_a_cell_opens_can_be_asked_for_and_answered_at_once(client: ProtocolClient) -> None:
     mine = capture("mine")
     code = (
