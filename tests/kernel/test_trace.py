@@ -16,12 +16,28 @@ from kernelbridge.bridges.clock import SystemClock
 from kernelbridge.bridges.socket_bridge import Context, Socket
 from kernelbridge.kernel.kernel import Kernel
 from kernelbridge.kernel.trace import TRACE_FEATURE, TRACE_REQUEST, Tracing, copy_bytes
+from kernelbridge.testing import (
+    DEADLINE,
+    ProtocolClient,
+    busy,
+    execute_input,
+    execute_reply,
+    idle,
+    input_request,
+    message,
+    regex,
+    reply,
+    stdout,
+)
+from kernelbridge.testing.report import describe
 from kernelbridge.wire.errors import ContentError
 from kernelbridge.wire.frames import decode
 from kernelbridge.wire.packing import unpack
 from kernelbridge.wire.signing import Signer
-from tests.support.client import DEADLINE, Client, is_idle, line
+from tests.support import exchange
 from tests.support.kernels import Cells, serving
+
+TRACE_REPLY = TRACE_REQUEST.replace("_request", "_reply")
 
 
 @attrs.frozen
@@ -39,19 +55,21 @@ class Ear:
         assert isinstance(found, dict)
         return found, frames
 
-    def begin(self, client: Client) -> None:
+    def begin(self, client: ProtocolClient, kernel: Kernel) -> None:
         """Have the kernel traced, and read up to the end of the request for that."""
-        request = client.send(TRACE_REQUEST, {"endpoint": self.endpoint}, channel="control")
-        assert client.reply(request, "control").content == {"status": "ok"}
-        client.until_idle(request)
+        request = client.send(TRACE_REQUEST, channel="control", endpoint=self.endpoint)
+        client.control.expect(reply(TRACE_REPLY, status="ok", parent=request))
+        client.iopub.expect(busy(), idle(), parent=request)
         # Its busy may have been sent before, or not.
-        while not is_idle(decode(self.copy()[1], client.signer)):
+        while self.said(kernel) != "<- iopub idle":
             continue
 
-    def said(self, signer: Signer) -> str:
+    def said(self, kernel: Kernel) -> str:
         """Return the next copy on one line."""
         about, frames = self.copy()
-        return f"{about['direction']} {about['channel']} {line(decode(frames, signer))}"
+        message = decode(frames, Signer(kernel.connection.key))
+        what = describe(message.msg_type, message.content) if about["channel"] == "iopub" else message.msg_type
+        return f"{about['direction']} {about['channel']} {what}"
 
 
 @contextmanager
@@ -87,15 +105,17 @@ def on(said: list[str], channel: str) -> list[str]:
 def test_all_channels_are_shown_in_one_order(listening: Ear) -> None:
     """A cause stands before its effect, and what the contract says holds: the prompt is behind what was put before it
     (K7), the idle behind the reply (K5)."""
-    with serving(Cells(ask=ask)) as kernel, Client(kernel.connection) as client:
-        info, _ = client.ask("kernel_info_request", channel="control")
+    with serving(Cells(ask=ask)) as kernel, ProtocolClient(kernel) as client:
+        info = exchange.ask(client, "kernel_info", channel="control")
         assert TRACE_FEATURE in info.content["supported_features"]
-        listening.begin(client)
+        listening.begin(client, kernel)
         request = client.execute("ask")
-        client.answer(client.receive("stdin"), "Ada")
-        client.reply(request)
-        said = [listening.said(client.signer) for _ in range(9)]
-    assert on(said, "iopub") == ["busy", "execute_input ask", "stdout 'before'", "stdout 'Ada'", "idle"]
+        client.stdin.expect(input_request("name?", parent=request))
+        client.answer("Ada")
+        client.iopub.expect(busy(), execute_input("ask"), stdout("before"), stdout("Ada"), idle(), parent=request)
+        client.shell.expect(execute_reply(parent=request))
+        said = [listening.said(kernel) for _ in range(9)]
+    assert on(said, "iopub") == ["busy", "execute_input 'ask'", "stdout 'before'", "stdout 'Ada'", "idle"]
     assert [word for word in said if " iopub " not in word] == [
         "-> shell execute_request",
         "<- stdin input_request",
@@ -111,20 +131,22 @@ def test_all_channels_are_shown_in_one_order(listening: Ear) -> None:
 
 def test_the_last_words_are_shown(listening: Ear) -> None:
     """The trace ends behind everything else."""
-    with serving(Cells()) as kernel, Client(kernel.connection) as client:
-        listening.begin(client)
-        client.send("shutdown_request", {"restart": False}, channel="control")
-        assert kernel.wait(DEADLINE)
-        said = [listening.said(client.signer) for _ in range(5)]
+    with serving(Cells()) as kernel, ProtocolClient(kernel) as client:
+        listening.begin(client, kernel)
+        request = client.send("shutdown_request", restart=False)
+        client.control.expect(reply("shutdown", parent=request))
+        client.iopub.expect(busy(), message("shutdown_reply"), idle(), parent=request)
+        client.expect_end()
+        said = [listening.said(kernel) for _ in range(5)]
     assert said[0] == "-> control shutdown_request"
-    assert on(said, "iopub") == ["busy", "shutdown_reply", "idle"]
+    assert on(said, "iopub") == ["busy", "shutdown_reply status='ok' restart=False", "idle"]
     assert said.index("<- control shutdown_reply") < said.index("<- iopub idle")
 
 
 def test_what_is_dropped_is_shown_as_it_came(listening: Ear) -> None:
-    with serving(Cells()) as kernel, Client(kernel.connection) as client:
-        listening.begin(client)
-        client.send_frames([b"rubbish"])
+    with serving(Cells()) as kernel, ProtocolClient(kernel) as client:
+        listening.begin(client, kernel)
+        client.send_frames("shell", [b"rubbish"])
         about, frames = listening.copy()
         assert (about["direction"], about["channel"]) == ("->", "shell")
         assert frames[-1] == b"rubbish"
@@ -134,15 +156,15 @@ def test_several_may_trace(listening: Ear, tmp_path: Path) -> None:
     (tmp_path / "b").mkdir()
     with (
         serving(Cells(say=lambda kernel: kernel.write("stdout", "x"))) as kernel,
-        Client(kernel.connection) as client,
+        ProtocolClient(kernel) as client,
         ear(tmp_path / "b") as second,
     ):
-        listening.begin(client)
-        second.begin(client)
-        client.run("say")
+        listening.begin(client, kernel)
+        second.begin(client, kernel)
+        exchange.run(client, "say", stdout("x"))
         until = "<- shell execute_reply"
         for traced in (listening, second):
-            while traced.said(client.signer) != until:
+            while traced.said(kernel) != until:
                 continue
 
 
@@ -153,11 +175,10 @@ def test_several_may_trace(listening: Ear, tmp_path: Path) -> None:
 )
 def test_who_cannot_be_told_is_refused(content: dict[str, Any]) -> None:
     """Contract, bad input: an error reply that names the field, busy and idle as for any request."""
-    with serving(Cells()) as kernel, Client(kernel.connection) as client:
-        reply, published = client.ask(TRACE_REQUEST, content, "control")
-        assert reply.content["status"] == "error"
-        assert "'endpoint'" in reply.content["evalue"]
-        assert [line(message) for message in published] == ["busy", "idle"]
+    with serving(Cells()) as kernel, ProtocolClient(kernel) as client:
+        request = client.send(TRACE_REQUEST, content, channel="control")
+        client.control.expect(reply(TRACE_REPLY, status="error", evalue=regex("'endpoint'"), parent=request))
+        client.iopub.expect(busy(), idle(), parent=request)
         assert kernel._tracing.taps == ()
 
 
