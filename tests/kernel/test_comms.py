@@ -196,21 +196,21 @@ def test_an_unregistered_target_opens_no_more(handler: Cells, client: ProtocolCl
 
 
 def test_many_comm_messages_and_requests_keep_their_order(handler: Cells, client: ProtocolClient) -> None:
-    """Comms are dispatched in the order of arrival, together with the other requests (K6)."""
-    heard: list[int] = []
+    """Comms are dispatched in the order of arrival, together with the other requests, each with what it shows (K6)."""
 
     def opened(comm: Comm, message: Message) -> None:
-        comm.on_msg = lambda what: heard.append(what.content["data"]["n"])
+        comm.on_msg = lambda what: comm.send({"heard": what.content["data"]["n"]})
 
     handler.kernel.comms.register_target("many", opened)
     tell(client, "open", target_name="many")
-    sent: list[Message] = []
+    sent: list[tuple[int, Message]] = []
     for number in range(500):
-        sent.append(client.send("comm_msg", {"comm_id": "c1", "data": {"n": number}}))
+        sent.append((number, client.send("comm_msg", {"comm_id": "c1", "data": {"n": number}})))
         if number % 7 == 0:
-            sent.append(client.send("complete_request", {"code": "", "cursor_pos": 0}))
-    for request in sent:
-        client.iopub.expect(busy(), idle(), parent=request)
-        if request.msg_type == "complete_request":
+            sent.append((number, client.send("complete_request", {"code": "", "cursor_pos": 0})))
+    for number, request in sent:
+        if request.msg_type == "comm_msg":
+            client.iopub.expect(busy(), comm_msg({"heard": number}), idle(), parent=request)
+        else:
+            client.iopub.expect(busy(), idle(), parent=request)
             client.shell.expect(reply("complete", status="ok", parent=request))
-    assert heard == list(range(500))

@@ -137,12 +137,13 @@ def test_replies_go_to_the_frontend_that_asked() -> None:
 
 
 def test_a_frontend_that_comes_back_under_its_name_gets_its_replies() -> None:
-    with serving(Cells(hello=hello)) as kernel, zmq.Context() as context:
-        with context.socket(zmq.DEALER) as before:
-            before.setsockopt(zmq.IDENTITY, b"frontend")
-            before.connect(kernel.connection.endpoint("shell"))
-            before.send_multipart(encoded(kernel, "kernel_info_request"))
-            assert before.poll(MILLISECONDS)
+    """Also while the kernel has not seen yet that it was away."""
+    with serving(Cells(hello=hello)) as kernel, zmq.Context() as context, context.socket(zmq.DEALER) as before:
+        before.setsockopt(zmq.IDENTITY, b"frontend")
+        before.setsockopt(zmq.RECONNECT_IVL, -1)
+        before.connect(kernel.connection.endpoint("shell"))
+        before.send_multipart(encoded(kernel, "kernel_info_request"))
+        assert before.poll(MILLISECONDS)
         with ProtocolClient(kernel, identity=b"frontend") as client:
             run(client, "hello", HELLO)
 

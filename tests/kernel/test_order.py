@@ -119,12 +119,25 @@ def test_k9_numbers_are_gapless_from_1_on() -> None:
         assert [each.seq for each in found] == list(range(1, len(found) + 1))
 
 
-def test_metadata_of_a_message_keeps_its_place_beside_the_number() -> None:
+def test_k9_metadata_of_a_message_keeps_its_place_beside_the_number() -> None:
     def show(kernel: Kernel) -> None:
-        kernel.publish("display_data", {"data": {}, "metadata": {}}, {"own": 1, "kernelbridge": "not mine"})
+        kernel.publish("custom", {}, {"own": 1, "kernelbridge": "not mine"})
 
     with ProtocolClient(Cells(show=show)) as client:
-        run(client, "show", display(metadata={"own": 1, "kernelbridge": {"seq": ANY}}))
+        run(client, "show", message("custom", metadata={"own": 1, "kernelbridge": {"seq": ANY}}))
+
+
+def test_what_is_displayed_has_its_own_metadata() -> None:
+    def show(kernel: Kernel) -> None:
+        kernel.display({"image/png": "x"}, {"image/png": {"width": 1}})
+        kernel.result({"image/png": "y"}, 7, {"image/png": {"width": 2}})
+
+    with ProtocolClient(Cells(show=show)) as client:
+        request = client.execute("show")
+        shown = [display({"image/png": "x"}), result({"image/png": "y"}, execution_count=7)]
+        _, _, *found, _ = client.iopub.expect(busy(), execute_input("show"), *shown, idle(), parent=request)
+        client.shell.expect(execute_reply(parent=request))
+    assert [each.content["metadata"]["image/png"]["width"] for each in found] == [1, 2]
 
 
 def test_k3_a_flush_returns_when_the_text_is_on_the_socket() -> None:
