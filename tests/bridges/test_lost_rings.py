@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -17,26 +18,25 @@ DEADLINE = 60.0
 
 
 def test_what_is_put_while_the_reader_falls_asleep_is_seen(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
-    bridge: ChannelBridge[str] = ChannelBridge(context)
-    ear = bridge.open()
-    lock = threading.RLock()
+    with closing(ChannelBridge[str](context)) as bridge:
+        ear = bridge.open()
+        lock = threading.RLock()
 
-    class PutsFirst:
-        """The lock under which the reader says that it sleeps: somebody puts just before."""
+        class PutsFirst:
+            """The lock under which the reader says that it sleeps: somebody puts just before."""
 
-        def __enter__(self) -> None:
-            if not bridge._items:
-                bridge.put("in between")
-            lock.acquire()
+            def __enter__(self) -> None:
+                if not bridge._items:
+                    bridge.put("in between")
+                lock.acquire()
 
-        def __exit__(self, *_: object) -> None:
-            lock.release()
+            def __exit__(self, *_: object) -> None:
+                lock.release()
 
-    monkeypatch.setattr(bridge, "_ringing", PutsFirst())
-    asleep = bridge.rest()
-    assert not asleep or ear.poll(0, zmq.POLLIN)
-    assert bridge.take() == ["in between"]
-    bridge.close()
+        monkeypatch.setattr(bridge, "_ringing", PutsFirst())
+        asleep = bridge.rest()
+        assert not asleep or ear.poll(0, zmq.POLLIN)
+        assert bridge.take() == ["in between"]
 
 
 def test_what_is_put_while_a_coroutine_falls_asleep_is_taken() -> None:

@@ -23,7 +23,7 @@ from tests.mutants.trial import Outcome, copy_tracked_files, faulty_copy, privat
 
 TABLE = Path(__file__).with_name("TABLE.md")
 
-NAMED_SECONDS = 240.0
+NAMED_SECONDS = 150.0
 """After which the tests of one fault are taken to hang."""
 
 REST_SECONDS = 1200.0

@@ -1,0 +1,100 @@
+"""A run of tests says what it found, and leaves nothing, however it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+import psutil  # type: ignore[import-untyped]
+import pytest
+
+from tests.mutants.fault import DoesNotApplyError, Fault
+from tests.mutants.trial import Outcome, faulty_copy, run_tests
+
+LIMIT = 240.0
+
+PASSES = "from code import answer\ndef test_it():\n    assert answer == 42\n"
+FAULT = Fault("a fault", "code.py", "42", "43", "the answer", ("tests/test_code.py",))
+HANGS = """
+import os, subprocess, sys
+def test_it():
+    child = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"], start_new_session=True)
+    with open(os.environ["SAY_WHERE"], "w") as pipe:
+        pipe.write(f"{os.getpid()} {child.pid}")
+    child.wait()
+"""
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A program and its test, which pass."""
+    tree = tmp_path / "tree"
+    (tree / "tests").mkdir(parents=True)
+    (tree / "code.py").write_text("answer = 42\n")
+    (tree / "tests" / "test_code.py").write_text(PASSES)
+    return tree
+
+
+def outcome(tree: Path, fault: Fault | None = None, limit: float = LIMIT) -> Outcome:
+    with faulty_copy(tree, fault) as folder:
+        found = asyncio.run(run_tests(folder, ["tests/test_code.py"], limit))
+    assert not folder.exists()
+    return found
+
+
+def test_without_a_fault_the_tests_pass_and_with_it_one_fails(tree: Path) -> None:
+    assert outcome(tree).passed
+    found = outcome(tree, FAULT)
+    assert (found.failed, found.said) == ("tests/test_code.py::test_it", "assert 43 == 42")
+    assert not found.passed
+    assert (tree / "code.py").read_text() == "answer = 42\n"
+
+
+def test_tests_that_cannot_be_collected_have_caught_nothing(tree: Path) -> None:
+    (tree / "tests" / "test_code.py").write_text("import nothing_of_this_name\n")
+    found = outcome(tree)
+    assert "pytest ended with status 2" in found.broken
+    assert not (found.passed or found.failed)
+
+
+def test_what_runs_for_too_long_has_hung(tree: Path) -> None:
+    found = outcome(tree, limit=0.0)
+    assert found.hung
+    assert not found.passed
+
+
+def test_a_fault_that_does_not_apply_is_told_and_leaves_no_copy(tree: Path) -> None:
+    (tree / "code.py").write_text("answer = 6 * 7\n")
+    with pytest.raises(DoesNotApplyError, match=r"its text is in code\.py 0 times"):
+        outcome(tree, FAULT)
+
+
+def ended(process: psutil.Process) -> bool:
+    """Return whether a process has ended, although nobody may have asked for its status yet."""
+    try:
+        return bool(process.status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True
+
+
+def test_who_interrupts_the_tests_leaves_no_process(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither of the tests nor of what they have started, in whatever session that is."""
+    (tree / "tests" / "test_code.py").write_text(HANGS)
+    pipe = tree.with_name("pipe")
+    os.mkfifo(pipe)
+    monkeypatch.setenv("SAY_WHERE", str(pipe))
+
+    async def interrupted(folder: Path) -> list[psutil.Process]:
+        running = asyncio.ensure_future(run_tests(folder, ["tests/test_code.py"], LIMIT))
+        said = await asyncio.to_thread(pipe.read_text)
+        processes = [psutil.Process(int(pid)) for pid in said.split()]
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        return processes
+
+    with faulty_copy(tree, None) as folder:
+        processes = asyncio.run(interrupted(folder))
+    assert len(processes) == 2
+    assert all(ended(process) for process in processes)
