@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import deque
 from contextlib import closing
 from typing import Any
 
@@ -36,6 +37,25 @@ def test_what_is_put_while_the_reader_falls_asleep_is_seen(context: Context, mon
         monkeypatch.setattr(bridge, "_ringing", PutsFirst())
         asleep = bridge.rest()
         assert not asleep or ear.poll(0, zmq.POLLIN)
+        assert bridge.take() == ["in between"]
+
+
+def test_a_reader_that_falls_asleep_while_something_is_put_is_rung(
+    context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(ChannelBridge[str](context)) as bridge:
+        ear = bridge.open()
+
+        class SleepsFirst(deque[str]):
+            """The queue: the reader falls asleep just before something comes into it."""
+
+            def append(self, item: str) -> None:
+                assert bridge.rest()
+                super().append(item)
+
+        monkeypatch.setattr(bridge, "_items", SleepsFirst())
+        bridge.put("in between")
+        assert ear.poll(0, zmq.POLLIN)
         assert bridge.take() == ["in between"]
 
 

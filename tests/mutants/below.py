@@ -42,7 +42,7 @@ FAULTS = (
         "        return True",
         "        if ring:\n            self.ring()\n        self._items.append(item)\n        return not self._closed",
         "no lost ring",
-        (CHANNEL_BRIDGE,),
+        ("tests/bridges/test_lost_rings.py",),
     ),
     Fault(
         "who waits for room wakes nobody",
