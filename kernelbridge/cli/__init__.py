@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import click
 
+from kernelbridge.cli.check import check
 from kernelbridge.cli.install import install
 from kernelbridge.cli.run import run
 from kernelbridge.cli.trace import trace
@@ -25,3 +26,4 @@ def main() -> None:
 main.add_command(run)
 main.add_command(install)
 main.add_command(trace)
+main.add_command(check)

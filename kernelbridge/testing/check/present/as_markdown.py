@@ -1,0 +1,65 @@
+"""A report as Markdown: the table, for a README."""
+
+from __future__ import annotations
+
+import re
+
+from kernelbridge.testing.check.model import Checked, Report, Rule
+from kernelbridge.testing.check.present.words import (
+    LEGEND,
+    Cell,
+    Footnotes,
+    by_theme,
+    cell,
+    identity,
+    plain,
+    plural,
+    totals,
+)
+
+__all__ = ["to_markdown"]
+
+
+def to_markdown(report: Report) -> str:
+    """Return the report as a table of GitHub's Markdown, with what its cells mean and their footnotes below."""
+    notes = Footnotes()
+    lines = [
+        _row("", *(_escaped(kernel.name) for kernel in report.kernels)),
+        _row("---", *(":---" for _ in report.kernels)),
+    ]
+    for theme, rules in by_theme(report.rules).items():
+        lines.append(_row(f"**{_escaped(theme)}**", *("" for _ in report.kernels)))
+        lines += [_rule_row(report, rule, notes) for rule in rules]
+    lines.append(_row("**violated**", *(f"**{totals(kernel)}**" for kernel in report.kernels)))
+    legend = "; ".join(f"{mark} {meaning}" for mark, meaning in LEGEND)
+    lines += ["", f"{_capital(legend)}. {_capital(plural(report.trials, 'trial'))} where nothing else is said.", ""]
+    lines += [f"- {_escaped(kernel.name)}: {_escaped(_about(kernel))}" for kernel in report.kernels]
+    lines += ["", *(f"{number}. {_escaped(note)}" for number, note in notes.items())]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _rule_row(report: Report, rule: Rule, notes: Footnotes) -> str:
+    cells = [_cell(cell(kernel.verdict(rule)), notes) for kernel in report.kernels]
+    return _row(_escaped(rule.title), *cells)
+
+
+def _cell(found: Cell, notes: Footnotes) -> str:
+    text = f"**{found}**" if found.kind == "failure" else str(found)
+    return f"{text} [{notes.number(found.note)}]" if found.note else text
+
+
+def _row(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _about(kernel: Checked) -> str:
+    return f"not checked: {kernel.problem}" if kernel.problem else identity(kernel)
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _escaped(text: str) -> str:
+    """Return `text` such that nothing in it is taken for Markdown or HTML."""
+    return re.sub(r"([\\`*_\[\]<>|~#&])", r"\\\1", " ".join(plain(text).split()))
