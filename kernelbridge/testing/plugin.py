@@ -8,7 +8,9 @@ fixtures
 ``kernel``                  what is tested, a `Target`: the ini option ``kernelbridge_kernel``, by default the kernel
                             named python3. A suite overrides it, for instance with its Handler
 ``protocol_client``         a `ProtocolClient` of it, for the time of the test
-``scripted_kernel``         makes a `ScriptedKernel` of steps, for the time of the test: ``scripted_kernel(on(...))``
+``scripted_kernel``         makes a `ScriptedKernel` of the steps and options that it is called with, and ends it
+                            with the test; may be called again
+``virtual_clock``           a `VirtualClock`, on which the other fixtures of a test that uses it run
 ``transcript``              the `StoredTranscripts` of the test: ``transcript.matches("name")`` compares what the client
                             has sent and received with ``transcripts/name.jsonl`` beside the test's file
 ==========================  ===========================================================================================
@@ -28,16 +30,20 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator
-from contextlib import ExitStack, suppress
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol, Unpack
 
 import pytest
 
 if TYPE_CHECKING:
+    from kernelbridge.bridges.clock import Clock
     from kernelbridge.testing.client import ProtocolClient
+    from kernelbridge.testing.clock import VirtualClock
+    from kernelbridge.testing.manual import KernelOptions
     from kernelbridge.testing.scripted import ScriptedKernel
+    from kernelbridge.testing.steps import Always, Scriptable
     from kernelbridge.testing.targets import Target
     from kernelbridge.testing.transcripts import StoredTranscripts
 
@@ -46,12 +52,12 @@ _CONTRACT: Final = "contract"
 _LONGEST_SECTION: Final = 100
 """How many messages of a transcript are shown with a failure, the last ones."""
 
-_CLIENT: Final = pytest.StashKey["ProtocolClient"]()
+_ENDS: Final = pytest.StashKey["list[ProtocolClient | ScriptedKernel]"]()
 _FAILED: Final = pytest.StashKey[bool]()
 
 
 class _TestFailedError(Exception):
-    """Ends the block of a client whose test has failed, so that it does not also fail for what was not read."""
+    """Ends the block of a client or a kernel whose test has failed, so that it does not also fail for what is left."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -100,26 +106,59 @@ def protocol_client(request: pytest.FixtureRequest, kernel: Target) -> Iterator[
     from kernelbridge.testing.client import ProtocolClient
     from kernelbridge.wire.errors import WireError
 
-    client = ProtocolClient(kernel)
-    request.node.stash[_CLIENT] = client
-    with suppress(_TestFailedError), ExitStack() as stack:
+    client = ProtocolClient(kernel, clock=_clock(request))
+    request.node.stash.setdefault(_ENDS, []).append(client)
+    with _ends_with_the_test(request) as stack:
         try:
             stack.enter_context(client)
         except (BridgeError, WireError) as error:
             # A kernel that is not installed, or does not start, and a connection file that is none.
             pytest.fail(str(error), pytrace=False)
         yield client
-        if request.node.stash.get(_FAILED, False):
-            raise _TestFailedError
+
+
+class MakeScriptedKernel(Protocol):
+    """What the fixture `scripted_kernel` gives."""
+
+    def __call__(self, *script: Scriptable | Always, **options: Unpack[KernelOptions]) -> ScriptedKernel: ...
 
 
 @pytest.fixture
-def scripted_kernel(request: pytest.FixtureRequest) -> Iterator[Callable[..., ScriptedKernel]]:
-    """Makes kernels that play a script, for the time of the test: see kernelbridge.testing.ScriptedKernel."""
+def scripted_kernel(request: pytest.FixtureRequest) -> Iterator[MakeScriptedKernel]:
+    """Makes kernels that play scripts: see kernelbridge.testing.ScriptedKernel."""
     from kernelbridge.testing.scripted import ScriptedKernel
 
+    with _ends_with_the_test(request) as stack:
+
+        def make(*script: Scriptable | Always, **options: Unpack[KernelOptions]) -> ScriptedKernel:
+            options.setdefault("clock", _clock(request))
+            kernel = ScriptedKernel(*script, **options)
+            request.node.stash.setdefault(_ENDS, []).append(kernel)
+            return stack.enter_context(kernel)
+
+        yield make
+
+
+@pytest.fixture
+def virtual_clock() -> VirtualClock:
+    """A clock that the test moves: see kernelbridge.testing.VirtualClock."""
+    from kernelbridge.testing.clock import VirtualClock
+
+    return VirtualClock()
+
+
+def _clock(request: pytest.FixtureRequest) -> Clock | None:
+    """Return the clock on which a test runs, if that is not the machine's."""
+    clock: Clock | None = None
+    if "virtual_clock" in request.fixturenames:
+        clock = request.getfixturevalue("virtual_clock")
+    return clock
+
+
+@contextmanager
+def _ends_with_the_test(request: pytest.FixtureRequest) -> Iterator[ExitStack]:
     with suppress(_TestFailedError), ExitStack() as stack:
-        yield lambda *script, **options: stack.enter_context(ScriptedKernel(*script, **options))
+        yield stack
         if request.node.stash.get(_FAILED, False):
             raise _TestFailedError
 
@@ -168,27 +207,30 @@ def pytest_runtest_makereport(
     report = yield
     if report.failed:
         item.stash[_FAILED] = True
-        if _CLIENT in item.stash:
-            failure = call.excinfo.value if call.excinfo else None
-            report.sections.append((f"transcript of {item.name}", _attach(item, item.stash[_CLIENT], failure)))
+        failure = call.excinfo.value if call.excinfo else None
+        ends = item.stash.get(_ENDS, None) or []
+        for number, end in enumerate(ends, 1):
+            name = item.name if number == 1 else f"{item.name} ({number})"
+            report.sections.append((f"transcript of {name}", _attach(item, end, number, failure)))
     return report
 
 
-def _attach(item: pytest.Item, client: ProtocolClient, failure: BaseException | None) -> str:
+def _attach(item: pytest.Item, end: ProtocolClient | ScriptedKernel, number: int, failure: BaseException | None) -> str:
     """Return the transcript of a test that failed, as far as it is to be shown, and write it where that is wanted."""
     from kernelbridge.testing.report import ProtocolFailure
     from kernelbridge.testing.transcripts import Transcript
 
-    transcript = Transcript.of(client)
+    transcript = Transcript.of(end)
     # Whose report has a time line already needs no other.
-    lines = [] if isinstance(failure, ProtocolFailure) else transcript.lines()
+    lines = [] if isinstance(failure, ProtocolFailure) and number == 1 else transcript.lines()
     shown = lines[-_LONGEST_SECTION:]
     if len(shown) < len(lines):
         shown.insert(0, f"  ... {len(lines) - len(shown)} before")
     folder = item.config.getoption("--transcripts")
     if folder is None:
         return "\n".join([*shown, "(--transcripts DIR writes all that was said to a file)"])
-    file = Path(folder) / f"{re.sub(r'[^0-9A-Za-z_.-]+', '-', item.nodeid)}.jsonl"
+    name = re.sub(r"[^0-9A-Za-z_.-]+", "-", item.nodeid)
+    file = Path(folder) / f"{name}{'' if number == 1 else f'-{number}'}.jsonl"
     transcript.save(file)
     return "\n".join([*shown, f"(all that was said is in {file})"])
 

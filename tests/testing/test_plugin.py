@@ -108,6 +108,49 @@ def test_a_script_that_was_not_played_is_an_error_unless_the_test_has_failed(sui
     run(suite, SCRIPTED.format(asks=False, passes=False)).assert_outcomes(failed=1)
 
 
+def test_a_test_may_make_several_kernels_and_a_failure_shows_what_they_have_said(pytester: pytest.Pytester) -> None:
+    tests = """
+def test_hi(scripted_kernel):
+    for code in ("a", "b"):
+        answer = handle(message("execute_input"), stdout("hi"))
+        kernel = scripted_kernel(on(execute_request(code), answer), transport="tcp")
+        with ProtocolClient(kernel.connection) as client: run(client, code, "hi")
+
+def test_failing(scripted_kernel):
+    kernel = scripted_kernel(on(execute_request("a"), busy(), on(execute_request("b"))))
+    client = ProtocolClient(kernel.connection)
+    with client:
+        client.execute("a")
+        client.iopub.expect(busy())
+        assert False
+"""
+    ran = run(pytester, tests)
+    ran.assert_outcomes(passed=1, failed=1)
+    ran.stdout.fnmatch_lines(["*- transcript of test_failing -*", "*-> shell   r*   execute_request 'a'"])
+
+
+def test_a_test_moves_the_clock_of_its_client_and_its_kernels(suite: pytest.Pytester) -> None:
+    tests = """
+def test_time(protocol_client, scripted_kernel, virtual_clock):
+    request = protocol_client.execute("hi")
+    protocol_client.iopub.expect(busy(), execute_input(), stdout("hi\\n"), idle())
+    protocol_client.shell.expect(execute_reply())
+    assert request.header.date.startswith("2000-01-01T00:00:00")
+    virtual_clock.advance(60)
+    request = protocol_client.execute("hi")
+    assert request.header.date.startswith("2000-01-01T00:01:00")
+    busy_, *_ = protocol_client.iopub.expect(busy(), execute_input(), stdout("hi\\n"), idle())
+    protocol_client.shell.expect(execute_reply())
+    assert busy_.header.date.startswith("2000-01-01T00:01:00")
+    with ProtocolClient(scripted_kernel(on(execute_request("a"), handle())).connection) as client:
+        client.execute("a")
+        began, _ = client.iopub.expect(busy(), idle())
+        client.shell.expect(execute_reply())
+    assert began.header.date.startswith("2000-01-01T00:01:00")
+"""
+    run(suite, tests).assert_outcomes(passed=1)
+
+
 # Other kernels
 
 

@@ -13,9 +13,11 @@ import pytest
 from kernelbridge.kernel.kernel import Kernel
 from kernelbridge.testing import (
     ANY,
+    ManualKernel,
     ProtocolClient,
     ProtocolFailure,
     Record,
+    ScriptedKernel,
     Transcript,
     TranscriptError,
     busy,
@@ -24,8 +26,11 @@ from kernelbridge.testing import (
     error,
     execute_input,
     execute_reply,
+    execute_request,
     idle,
     input_request,
+    on,
+    reply,
     stdout,
 )
 from kernelbridge.testing.transcripts.records import Direction
@@ -209,6 +214,26 @@ def test_two_sessions_that_said_the_same_are_the_same(tmp_path: Path) -> None:
     one, other = session(), session()
     one.save(tmp_path / "one.jsonl")
     other.assert_same(Transcript.load(tmp_path / "one.jsonl"))
+
+
+def test_both_ends_have_the_same_transcript() -> None:
+    script = on(execute_request("x"), busy(), stdout("hi"), reply(), idle())
+    with ScriptedKernel(script) as kernel, ProtocolClient(kernel.connection) as client:
+        client.execute("x")
+        client.iopub.expect(busy(), stdout("hi"), idle())
+        client.shell.expect(execute_reply())
+        seen, said = Transcript.of(client), Transcript.of(kernel)
+    # Of the kernel's, without what the client asks before the test.
+    asked = {one.message.msg_id for one in seen.records if one.message and one.direction == "->"}
+    mine = [one for one in said.records if one.message and asked & {one.message.msg_id, one.message.parent_id}]
+    seen.assert_same(Transcript(mine))
+
+
+def test_what_was_no_message_is_in_a_kernel_s_transcript_by_what_it_was() -> None:
+    with ManualKernel() as kernel:
+        kernel.send_frames("iopub", [b"rubbish"])
+        (record,) = Transcript.of(kernel).records
+    assert record == Record("<-", "iopub", record.seconds, note="no delimiter among 1 frames")
 
 
 def test_a_transcript_is_shown_to_a_person_as_a_time_line() -> None:

@@ -11,8 +11,10 @@ from typing import Final, Self
 import attrs
 
 from kernelbridge.testing.client import ProtocolClient
+from kernelbridge.testing.manual import ManualKernel
+from kernelbridge.testing.scripted import ScriptedKernel
 from kernelbridge.testing.transcripts.comparison import compare, time_line
-from kernelbridge.testing.transcripts.records import Record, TranscriptError, from_lines, to_lines
+from kernelbridge.testing.transcripts.records import Direction, Record, TranscriptError, from_lines, to_lines
 
 __all__ = ["Transcript"]
 
@@ -27,11 +29,22 @@ class Transcript:
     name: str = ""
 
     @classmethod
-    def of(cls, client: ProtocolClient) -> Self:
-        """Return what a client has sent and received so far: the time line of its reports."""
-        return cls(
-            [Record(event.direction, event.channel, event.seconds, event.message) for event in client.time_line.events]
-        )
+    def of(cls, end: ProtocolClient | ManualKernel | ScriptedKernel) -> Self:
+        """Return what a client, or a kernel of the kit, has sent and received so far: the time line of its reports.
+
+        The frames of what was no message are not in it.
+        """
+        sent: Direction = "->" if isinstance(end, ProtocolClient) else "<-"
+        come: Direction = "<-" if sent == "->" else "->"
+        records: list[Record] = []
+        for event in list(end.time_line.events):
+            direction, message = sent if event.direction == "->" else come, event.message
+            if message.msg_type.startswith("("):
+                # So a kernel of the kit shows what was none, in words.
+                records.append(Record(direction, event.channel, event.seconds, note=message.msg_type[1:-1]))
+            else:
+                records.append(Record(direction, event.channel, event.seconds, message))
+        return cls(records)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
