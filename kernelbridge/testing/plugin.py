@@ -88,6 +88,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", f"{_CONTRACT}(*lines): the lines of a contract that the test holds")
+    folder = config.getoption("--transcripts")
+    if folder is not None:
+        try:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise pytest.UsageError(
+                f"--transcripts {folder}: is no folder that can be made: {error.strerror}"
+            ) from None
 
 
 # Fixtures
@@ -107,7 +115,7 @@ def protocol_client(request: pytest.FixtureRequest, kernel: Target) -> Iterator[
     from kernelbridge.wire.errors import WireError
 
     client = ProtocolClient(kernel, clock=_clock(request))
-    request.node.stash.setdefault(_ENDS, []).append(client)
+    request.node.stash[_ENDS].append(client)
     with _ends_with_the_test(request) as stack:
         try:
             stack.enter_context(client)
@@ -133,7 +141,7 @@ def scripted_kernel(request: pytest.FixtureRequest) -> Iterator[MakeScriptedKern
         def make(*script: Scriptable | Always, **options: Unpack[KernelOptions]) -> ScriptedKernel:
             options.setdefault("clock", _clock(request))
             kernel = ScriptedKernel(*script, **options)
-            request.node.stash.setdefault(_ENDS, []).append(kernel)
+            request.node.stash[_ENDS].append(kernel)
             return stack.enter_context(kernel)
 
         yield make
@@ -159,7 +167,7 @@ def _clock(request: pytest.FixtureRequest) -> Clock | None:
 def _ends_with_the_test(request: pytest.FixtureRequest) -> Iterator[ExitStack]:
     with suppress(_TestFailedError), ExitStack() as stack:
         yield stack
-        if request.node.stash.get(_FAILED, False):
+        if request.node.stash[_FAILED]:
             raise _TestFailedError
 
 
@@ -200,6 +208,12 @@ def _lines(item: pytest.Item) -> list[str]:
 # What is told
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    item.stash[_ENDS] = []
+    item.stash[_FAILED] = False
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
@@ -208,7 +222,7 @@ def pytest_runtest_makereport(
     if report.failed:
         item.stash[_FAILED] = True
         failure = call.excinfo.value if call.excinfo else None
-        ends = item.stash.get(_ENDS, None) or []
+        ends = item.stash[_ENDS]
         for number, end in enumerate(ends, 1):
             name = item.name if number == 1 else f"{item.name} ({number})"
             report.sections.append((f"transcript of {name}", _attach(item, end, number, failure)))
@@ -229,7 +243,8 @@ def _attach(item: pytest.Item, end: ProtocolClient | ScriptedKernel, number: int
     folder = item.config.getoption("--transcripts")
     if folder is None:
         return "\n".join([*shown, "(--transcripts DIR writes all that was said to a file)"])
-    name = re.sub(r"[^0-9A-Za-z_.-]+", "-", item.nodeid)
+    # A file's name may have 255 bytes.
+    name = re.sub(r"[^0-9A-Za-z_.-]+", "-", item.nodeid)[-200:]
     file = Path(folder) / f"{name}{'' if number == 1 else f'-{number}'}.jsonl"
     transcript.save(file)
     return "\n".join([*shown, f"(all that was said is in {file})"])

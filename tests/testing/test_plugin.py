@@ -267,6 +267,13 @@ def test_other(): assert False
     ran.stdout.fnmatch_lines(f"(all that was said is in *{written[0]})")
 
 
+def test_a_folder_that_cannot_be_made_is_told_before_the_tests(suite: pytest.Pytester) -> None:
+    (suite.path / "file").write_text("")
+    ran = run(suite, "def test_hi(): pass", "--transcripts", "file/folder")
+    assert ran.ret == pytest.ExitCode.USAGE_ERROR
+    ran.stderr.fnmatch_lines("ERROR: --transcripts file/folder: is no folder that can be made: Not a directory")
+
+
 STORED = """
 def test_hi(protocol_client, transcript):
     run(protocol_client, CODE, ANY)

@@ -222,6 +222,7 @@ def test_both_ends_have_the_same_transcript() -> None:
         client.execute("x")
         client.iopub.expect(busy(), stdout("hi"), idle())
         client.shell.expect(execute_reply())
+        kernel.wait()
         seen, said = Transcript.of(client), Transcript.of(kernel)
     # Of the kernel's, without what the client asks before the test.
     asked = {one.message.msg_id for one in seen.records if one.message and one.direction == "->"}
@@ -347,6 +348,16 @@ def test_numbers_of_iopub_messages_have_to_grow() -> None:
     assert why(report) == "message 3: metadata.kernelbridge.seq is '+0', not 'next'"
 
 
+def test_the_tip_of_a_banner_is_not_compared() -> None:
+    def session(tip: str, banner: str = "Python 3") -> Transcript:
+        talk = Talk()
+        talk.add("<-", "shell", "kernel_info_reply", {"banner": f"{banner}\nTip: {tip}\n"})
+        return talk.transcript
+
+    session("Use it.").assert_same(session("Do not."))
+    assert session("Use it.", "Python 2").difference(session("Use it."))
+
+
 # What is not the same
 
 
@@ -378,8 +389,26 @@ def test_a_field_that_is_not_in_the_stored_one() -> None:
         return talk.transcript
 
     report = session(wait=True).difference(session())
-    assert why(report) == "message 1: content.wait is missing in the stored one"
+    assert why(report) == "message 1: content.wait is not in the stored one"
     assert why(session().difference(session(wait=True))) == "message 1: content.wait is missing"
+
+
+@pytest.mark.parametrize(
+    ("stored", "seen", "why"),
+    [
+        (True, 1, "content.value is 1, not True"),
+        ([1, 2], [1], "content.value has 1 items, not 2"),
+        ([{"a": None}], [{"a": 0}], "content.value[0].a is 0, not None"),
+        ("x" * 100 + "one", "x" * 100 + "two", f"content.value is ...'{'x' * 20}two', not ...'{'x' * 20}one'"),
+    ],
+)
+def test_a_difference_is_told_with_its_place(stored: Any, seen: Any, why: str) -> None:
+    def session(value: Any) -> Transcript:
+        talk = Talk()
+        talk.publish("custom", value=value)
+        return talk.transcript
+
+    assert session(seen).difference(session(stored)).splitlines()[1] == f"  message 1: {why}"
 
 
 def test_another_parent_is_another_lane_and_other_lanes_are_named() -> None:
@@ -438,3 +467,29 @@ def test_what_somebody_else_has_asked_is_compared_too() -> None:
 
     session("one").assert_same(session("one"))
     assert first(session("two").difference(session("one"))).endswith("iopub, from a request of somebody else (1)")
+
+
+# Installed kernels
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["kernelbridge", "python3"])
+def test_an_installed_kernel_says_the_same_twice(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    codes = [
+        "print('hi'); object()",
+        "from comm import create_comm; comm = create_comm('target', {'n': 1}); comm.send({'n': 2})",
+        "import IPython; IPython.display.display(object(), display_id=True).update(1)",
+        "1 / 0",
+    ]
+
+    def session() -> Transcript:
+        with ProtocolClient(name) as client:
+            client.send("kernel_info_request")
+            for code in codes:
+                client.execute(code)
+                client.read_all()
+            return Transcript.of(client)
+
+    session().assert_same(session())

@@ -28,8 +28,9 @@ def play_kernel(transcript: Transcript, **options: Unpack[KernelOptions]) -> Scr
 
     It is a `ScriptedKernel` and takes its `options`; what it publishes is numbered (contract K9) if it was there. What
     it is sent must be as in the transcript, in the same order on each channel, but for the ids that frontends make up.
-    A kernel_info_request is answered as in the transcript however often it comes, because their number depends on time,
-    and subscriptions as a `ScriptedKernel` does. What was no message is sent on IOPub, and awaited nowhere.
+    A kernel_info_request is answered however often it comes, because their number depends on time: as the first one of
+    the transcript that came to its idle, if there is one. It and subscriptions are else answered as a `ScriptedKernel`
+    does it. What was no message is sent on IOPub, and awaited nowhere.
     """
     messages = [record.message for record in transcript.records if record.message is not None]
     if "numbered" not in options:
@@ -55,7 +56,8 @@ class _Script:
                 self._ask(record.channel, record.message)
             else:
                 self._say(record.channel, record.message)
-        for said in list(self._polls.values())[:1]:
+        answers = [said for said in self._polls.values() if any(one.is_idle for one in said)]
+        for said in answers[:1]:
             self.steps.append(always(Matcher("kernel_info_request", {}), *said))
 
     def _ask(self, channel: Channel, message: Message) -> None:
@@ -110,6 +112,10 @@ class _Said(Step):
         made = decode(frames, signer)
         made.content = {name: made.content[name] for name in said.content}
         kernel.send_frames(channel, encode(made, signer))
+
+    @property
+    def is_idle(self) -> bool:
+        return self.message.msg_type == "status" and self.message.content.get("execution_state") == "idle"
 
     def __str__(self) -> str:
         return describe(self.message.msg_type, self.message.content)

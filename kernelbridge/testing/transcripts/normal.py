@@ -15,6 +15,7 @@ dates                                   those of headers and metadata
 sessions, user names, process ids       hidden
 durations                               hidden in the metadata
 addresses in memory                     hidden where a repr has them (``at 0x...``, ``: 0x...>``)
+the tip in IPython's banner             hidden; it is drawn by lot
 heartbeats                              left out
 what was no message                     what it was is compared, and not its bytes, which a key has signed
 ======================================  ================================================================================
@@ -47,6 +48,7 @@ _MODEL: Final = "IPY_MODEL_"
 _ADDRESS: Final = re.compile(r"(?<= at )0x[0-9a-fA-F]+|(?<=: )0x[0-9a-fA-F]+(?=>)")
 _CELL_FOLDER: Final = re.compile(r"ipykernel_\d+(?=[/\\])")
 _DATE: Final = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d([.,]\d+)?)?(Z|[+-]\d\d:?\d\d)?")
+_TIP: Final = re.compile(r"^Tip: .*$", re.MULTILINE)
 _HIDDEN: Final = {
     "pid": "<pid>",
     "process_id": "<pid>",
@@ -205,6 +207,9 @@ class _Normal:
 
     @staticmethod
     def _hidden(name: str, value: Any, of_metadata: bool) -> str:
+        """Return what is to be compared in place of the value of a field, if anything."""
+        if name == "banner" and isinstance(value, str):
+            return _TIP.sub("<tip>", value)
         if name in _HIDDEN and isinstance(value, int | str):
             return _HIDDEN[name]
         return "<seconds>" if of_metadata and name in _DURATIONS and isinstance(value, int | float) else ""
