@@ -19,19 +19,18 @@ from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, NoReturn, Self, TypedDict
+from typing import Final, NoReturn, Self, TypedDict
 
-import attrs
 import zmq
 
 from kernelbridge.bridges.clock import Clock, SystemClock
 from kernelbridge.bridges.socket_bridge import Context, Frame
 from kernelbridge.frontend.readiness import sends_welcome
-from kernelbridge.testing import making
 from kernelbridge.testing.client import DEADLINE
 from kernelbridge.testing.kernel_sockets import REQUEST_CHANNELS, KernelSockets, Place
+from kernelbridge.testing.making import Maker, channel_to_kernel
 from kernelbridge.testing.matchers import Matcher, iopub_welcome, message, request
-from kernelbridge.testing.patterns import ANY, UNSET, Capture, Captured
+from kernelbridge.testing.patterns import ANY, Captured
 from kernelbridge.testing.report import Comparison, Event, ProtocolFailure, TimeLine, full_report
 from kernelbridge.testing.steps import Always, Scriptable, Step, always, as_steps, handle
 from kernelbridge.wire.connection import Channel, ConnectionInfo, Transport
@@ -87,17 +86,13 @@ class ManualKernel:
     ) -> None:
         self.deadline = deadline
         """May be changed at any time."""
-        self.protocol_version = protocol_version
         self.time_line = TimeLine()
         self.exit_status: int | None = None
         """With what the kernel has died, if it has."""
-        self.execution_count = 0
-        """How many execute_requests have been taken."""
         self._transport = transport
         self._given = connection
         self._place: Place | None = None
         self._welcome = sends_welcome(protocol_version) if welcome is None else welcome
-        self._number: int | None = 0 if numbered else None
         self._always = tuple(answers)
         self._given_context = context
         self.context: Context
@@ -105,11 +100,9 @@ class ManualKernel:
         self._clock = clock or SystemClock()
         self._began = self._clock.monotonic()
         self.session = Session(self._clock.now)
+        self._maker = Maker(self.session, protocol_version, numbered=numbered)
         self._guard = ReplayGuard()
         self._waiting: dict[Channel, deque[Event]] = {channel: deque() for channel in REQUEST_CHANNELS}
-        # What has come, by its id, and on which channel: its reply goes there.
-        self._requests: dict[str, Message] = {}
-        self._asked_on: dict[str, Channel] = {}
         self._subscriptions: deque[bytes] = deque()
         self._sent: deque[tuple[Channel, list[Frame]]] = deque(maxlen=_FRAMES_KEPT)
         self._hangs = False
@@ -196,7 +189,7 @@ class ManualKernel:
         It must match, if a matcher is given.
         """
         awaited = message(ANY) if matcher is None else matcher
-        where = channel or making.channel_to_kernel(awaited.msg_type)
+        where = channel or channel_to_kernel(awaited.msg_type)
         end = time.monotonic() + self.deadline
         self._receive_or_fail(0)
         while True:
@@ -224,7 +217,7 @@ class ManualKernel:
         event = self._waiting[channel].popleft()
         event.read = True
         if event.message.msg_type == "execute_request":
-            self.execution_count += 1
+            self._maker.execution_count += 1
         return event.message
 
     def waiting(self, channel: Channel = "shell") -> list[Message]:
@@ -294,8 +287,7 @@ class ManualKernel:
                     continue
                 event = Event("<-", channel, self._seconds(), found)
                 self.time_line.add_request(event)
-                self._requests[found.msg_id] = found
-                self._asked_on[found.msg_id] = channel
+                self._maker.heard(found, channel)
                 self._waiting[channel].append(event)
         return problem
 
@@ -305,9 +297,10 @@ class ManualKernel:
         topic = frame[1:]
         self._subscriptions.append(topic)
         if self._welcome:
-            channel, frames = self.prepare(iopub_welcome(topic.decode(), parent=None), None)
+            channel, made = self.make(iopub_welcome(topic.decode(), parent=None), None)
             # Only what begins with its topic reaches a subscriber.
-            self.send_frames(channel, [topic, *frames[1:]] if topic else frames)
+            made.identities = [topic or b"iopub_welcome"]
+            self.send_frames(channel, self.encoded(made))
 
     def _answer_standing(self, awaiting: Channel | None, awaited: Matcher | None = None) -> None:
         """Play the standing answers to what has come, as far as no `on` awaits it."""
@@ -339,42 +332,18 @@ class ManualKernel:
     def begin(self, step: Step) -> None:
         """Learn that a step is about to be played."""
 
-    def prepare(
-        self, matcher: Matcher, parent: Message | None, channel: Channel | None = None
-    ) -> tuple[Channel, list[Frame]]:
-        """Return the frames of what a matcher says, and where they go.
+    def make(
+        self, matcher: Matcher, parent: Message | None, channel: Channel | None = None, *, fill: bool = True
+    ) -> tuple[Channel, Message]:
+        """Return the message that the matcher says, and where it goes: see `Maker.make`."""
+        where, made = self._maker.make(matcher, parent, channel, fill=fill)
+        if where != "iopub" and not made.identities:
+            raise ValueError(f"{made.msg_type} cannot be sent on {where}: there is no request that it could answer")
+        return where, made
 
-        `parent` is the request that it answers if the matcher names none itself; who has sent that gets the answer.
-        """
-        named = self._named(matcher.parent)
-        asked = named if isinstance(named, Message) else parent
-        msg_type = making.type_of(matcher, asked)
-        asked_on = "shell" if asked is None else self._asked_on.get(asked.msg_id, "shell")
-        where = channel or making.channel_from_kernel(msg_type, asked_on)
-        filling = making.Filling(asked, self.execution_count, self.protocol_version)
-        metadata = making.metadata_of(matcher)
-        if where == "iopub" and self._number is not None:
-            self._number += 1
-            metadata = {"kernelbridge": {"seq": self._number}} | metadata
-        made = Message(
-            attrs.evolve(self.session.header(msg_type), version=self.protocol_version),
-            making.content_of(matcher, msg_type, filling),
-            making.header_of(asked if named is UNSET else named),
-            metadata,
-            making.buffers_of(matcher),
-        )
-        if where == "iopub":
-            made.identities = [msg_type.encode()]
-        elif asked is None:
-            raise ValueError(f"{msg_type} cannot be sent on {where}: there is no request that it could answer")
-        else:
-            made.identities = asked.identities
-        return where, encode(made, self._signer)
-
-    def _named(self, parent: Any) -> Any:
-        """Return the request that a matcher names as a parent, if it is one, or what it names else."""
-        named = parent.value if isinstance(parent, Capture) else parent
-        return self._requests.get(named, named) if isinstance(named, str) else named
+    def encoded(self, message: Message) -> list[Frame]:
+        """Return the frames of a message, signed."""
+        return encode(message, self._signer)
 
     def send_frames(self, channel: Channel, frames: Sequence[Frame]) -> None:
         """Send frames as they are. The time line shows them if they are a message."""
@@ -396,9 +365,7 @@ class ManualKernel:
 
     def leave_out(self, numbers: int) -> None:
         """Leave out so many of IOPub's numbers."""
-        if self._number is None:
-            raise ValueError("a gap needs a kernel whose messages are numbered: numbered=True")
-        self._number += numbers
+        self._maker.leave_out(numbers)
 
     def die(self, status: int) -> None:
         """Close the sockets. What was sent leaves before."""

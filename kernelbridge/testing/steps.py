@@ -140,7 +140,8 @@ class _Send(Step):
     fault: Literal["", "bad signature", "duplicate", "truncated"] = ""
 
     def play(self, kernel: ManualKernel, request: Message | None) -> None:
-        channel, frames = kernel.prepare(self.matcher, request, self.channel)
+        channel, made = kernel.make(self.matcher, request, self.channel)
+        frames = kernel.encoded(made)
         place = frames.index(DELIMITER)
         match self.fault:
             case "bad signature":

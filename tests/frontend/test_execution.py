@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 
 from kernelbridge.frontend.errors import BridgeClosedError, KernelDiedError
 from kernelbridge.frontend.execution import Ended, Execution, Request, Running, Tracker
+from kernelbridge.testing import Matcher, busy, execute_reply, idle, message, reply, status, stdout
+from kernelbridge.testing.making import Maker
 from kernelbridge.wire.messages import Header, Message, Session
 from kernelbridge.wire.strays import Strays
 
 OURS = Session(lambda: "2026-01-01T00:00:00Z", "ours")
-KERNEL = Session(lambda: "2026-01-01T00:00:00Z", "kernel")
+MAKER = Maker(Session(lambda: "2026-01-01T00:00:00Z", "kernel"), "5.5")
 Outcome = Message | Exception
 
 
@@ -52,20 +54,10 @@ class Scene:
         self.settle(self.tracker.replied("shell", message))
 
 
-def header(request: Request | None) -> Header | None:
-    return None if request is None else request.header
-
-
-def status(state: str, parent: Request | None) -> Message:
-    return Message(KERNEL.header("status"), {"execution_state": state}, header(parent))
-
-
-def stream(text: str, parent: Request | None) -> Message:
-    return Message(KERNEL.header("stream"), {"name": "stdout", "text": text}, header(parent))
-
-
-def reply(parent: Request, msg_type: str = "execute_reply") -> Message:
-    return Message(KERNEL.header(msg_type), {"status": "ok"}, parent.header)
+def made(matcher: Matcher, parent: Request | None) -> Message:
+    """Return what the matcher says, as a kernel would send it because of `parent`."""
+    _, message = MAKER.make(matcher.with_parent(None if parent is None else parent.header), None)
+    return message
 
 
 class TestDone:
@@ -74,51 +66,51 @@ class TestDone:
     def test_reply_before_idle(self) -> None:
         scene = Scene()
         execution = scene.execution()
-        answer = reply(execution)
+        answer = made(execute_reply(), execution)
         scene.reply(answer)
         assert not execution.done
-        scene.publish(stream("late", execution), status("idle", execution))
+        scene.publish(made(stdout("late"), execution), made(idle(), execution))
         assert execution.result(0) is answer
         assert [message.msg_type for message in execution.messages] == ["stream", "status"]
 
     def test_idle_before_reply(self) -> None:
         scene = Scene()
         execution = scene.execution()
-        scene.publish(status("busy", execution), stream("x", execution), status("idle", execution))
+        scene.publish(made(busy(), execution), made(stdout("x"), execution), made(idle(), execution))
         assert not execution.done
-        answer = reply(execution)
+        answer = made(execute_reply(), execution)
         scene.reply(answer)
         assert execution.result(0) is answer
 
     def test_the_idle_of_another_request_is_not_its_own(self) -> None:
         scene = Scene()
         execution, completion = scene.execution(), scene.request("complete_request")
-        scene.reply(reply(execution))
-        scene.publish(status("idle", completion), status("idle", None))
+        scene.reply(made(execute_reply(), execution))
+        scene.publish(made(idle(), completion), made(idle(), None))
         assert not execution.done
 
     def test_other_requests_are_done_at_their_reply(self) -> None:
         scene = Scene()
         request = scene.request("complete_request")
-        answer = reply(request, "complete_reply")
+        answer = made(reply("complete_reply"), request)
         scene.reply(answer)
         assert request.result(0) is answer
 
     def test_a_comm_message_is_done_at_its_idle(self) -> None:
         scene = Scene()
         request = scene.request("comm_msg", needs_reply=False, needs_idle=True)
-        idle = status("idle", request)
-        scene.publish(status("busy", request))
+        last = made(idle(), request)
+        scene.publish(made(busy(), request))
         assert not request.done
-        scene.publish(idle)
-        assert request.result(0) is idle
+        scene.publish(last)
+        assert request.result(0) is last
 
     def test_what_comes_after_the_idle_belongs_to_it_while_the_reply_is_missing_and_to_nobody_afterwards(self) -> None:
         scene = Scene()
         execution = scene.execution()
-        scene.publish(status("idle", execution), stream("a thread's", execution))
-        scene.reply(reply(execution))
-        scene.publish(stream("too late", execution))
+        scene.publish(made(idle(), execution), made(stdout("a thread's"), execution))
+        scene.reply(made(execute_reply(), execution))
+        scene.publish(made(stdout("too late"), execution))
         assert [message.content.get("text") for message in execution.messages] == [None, "a thread's"]
         assert scene.strays.counts() == {}
 
@@ -128,34 +120,34 @@ class TestStrays:
 
     def test_a_reply_to_nobody(self) -> None:
         scene = Scene()
-        scene.reply(Message(KERNEL.header("execute_reply"), {}, Header("x", "execute_request")))
-        scene.reply(Message(KERNEL.header("execute_reply"), {}))
+        scene.reply(made(execute_reply(parent="nobody"), None))
+        scene.reply(made(execute_reply(), None))
         assert scene.strays.counts() == {"shell: unknown parent": 2}
 
     def test_a_reply_of_another_type_ends_nothing(self) -> None:
         scene = Scene()
         execution = scene.execution()
-        scene.publish(status("idle", execution))
-        scene.reply(reply(execution, "complete_reply"))
+        scene.publish(made(idle(), execution))
+        scene.reply(made(reply("complete_reply"), execution))
         assert not execution.done
         assert scene.strays.counts() == {"shell: unexpected type": 1}
 
     def test_a_second_reply_ends_nothing(self) -> None:
         scene = Scene()
         execution = scene.execution()
-        first = reply(execution)
+        first = made(execute_reply(), execution)
         scene.reply(first)
-        scene.reply(reply(execution))
-        scene.publish(status("idle", execution))
+        scene.reply(made(execute_reply(), execution))
+        scene.publish(made(idle(), execution))
         assert execution.result(0) is first
         assert scene.strays.counts() == {"shell: unexpected type": 1}
 
     def test_published_by_another_frontends_request_and_of_an_unknown_type(self) -> None:
         scene = Scene()
         execution = scene.execution()
-        theirs = Message(KERNEL.header("stream"), {}, Header("x", "execute_request", "theirs"))
-        custom = Message(KERNEL.header("custom"), {}, execution.header)
-        scene.publish(theirs, custom, Message(KERNEL.header("status"), {"execution_state": 7}, execution.header))
+        theirs = made(stdout("x", parent=Header("x", "execute_request", "theirs")), None)
+        custom = made(message("custom"), execution)
+        scene.publish(theirs, custom, made(status(7), execution))
         assert scene.strays.counts() == {
             "iopub: unknown parent": 1,
             "iopub: unknown type": 1,
@@ -168,11 +160,11 @@ class TestReaders:
     def test_a_reader_gets_the_past_and_the_rest_and_then_the_end(self) -> None:
         scene = Scene()
         execution = scene.execution()
-        scene.publish(stream("1", execution))
+        scene.publish(made(stdout("1"), execution))
         early = iter(execution)
         assert next(early).content["text"] == "1"
-        scene.publish(stream("2", execution), stream("x", None), status("idle", execution))
-        scene.reply(reply(execution))
+        scene.publish(made(stdout("2"), execution), made(stdout("x"), None), made(idle(), execution))
+        scene.reply(made(execute_reply(), execution))
         assert [message.msg_type for message in early] == ["stream", "status"]
         assert [message.msg_type for message in execution] == ["stream", "stream", "status"]
 
@@ -180,7 +172,7 @@ class TestReaders:
         scene = Scene()
         execution = scene.execution()
         reader = iter(execution)
-        scene.publish(stream("1", execution))
+        scene.publish(made(stdout("1"), execution))
         next(reader)
         scene.settle(scene.tracker.end_all(lambda: KernelDiedError("gone")))
         assert list(reader) == []
@@ -207,21 +199,21 @@ class TestEnd:
         scene = Scene()
         execution = scene.execution()
         scene.settle(scene.tracker.end_all(lambda: KernelDiedError("gone")))
-        scene.reply(reply(execution))
-        scene.publish(status("idle", execution))
+        scene.reply(made(execute_reply(), execution))
+        scene.publish(made(idle(), execution))
         assert len(scene.ended) == 1
         assert scene.strays.counts() == {}
 
 
 EVENTS: dict[str, Callable[[Scene, Execution], None]] = {
-    "busy": lambda scene, execution: scene.publish(status("busy", execution)),
-    "stream": lambda scene, execution: scene.publish(stream("x", execution)),
-    "idle": lambda scene, execution: scene.publish(status("idle", execution)),
-    "reply": lambda scene, execution: scene.reply(reply(execution)),
-    "wrong reply": lambda scene, execution: scene.reply(reply(execution, "inspect_reply")),
-    "stray": lambda scene, execution: scene.publish(stream("x", None), status("idle", None)),
+    "busy": lambda scene, execution: scene.publish(made(busy(), execution)),
+    "stream": lambda scene, execution: scene.publish(made(stdout("x"), execution)),
+    "idle": lambda scene, execution: scene.publish(made(idle(), execution)),
+    "reply": lambda scene, execution: scene.reply(made(execute_reply(), execution)),
+    "wrong reply": lambda scene, execution: scene.reply(made(reply("inspect_reply"), execution)),
+    "stray": lambda scene, execution: scene.publish(made(stdout("x"), None), made(idle(), None)),
     "one batch": lambda scene, execution: scene.publish(
-        stream("x", execution), status("idle", execution), stream("x", None), stream("x", execution)
+        made(stdout("x"), execution), made(idle(), execution), made(stdout("x"), None), made(stdout("x"), execution)
     ),
     "death": lambda scene, execution: scene.settle(scene.tracker.end_all(lambda: KernelDiedError("gone"))),
 }
@@ -262,12 +254,12 @@ def test_what_nobody_can_read_is_not_kept() -> None:
     held = scene.execution()
     running = Execution(OURS.header("execute_request"), "pass", threading.Lock()).running
     scene.tracker.add(running)
-    message = stream("text", running)
+    message = made(stdout("text"), running)
     references = sys.getrefcount(message)
     scene.publish(message)
     assert (running.execution, sys.getrefcount(message)) == (None, references)
-    scene.publish(status("idle", running), kept := stream("text", held))
+    scene.publish(made(idle(), running), kept := made(stdout("text"), held))
     assert held.messages == [kept]
-    (end,) = scene.tracker.replied("shell", reply(running))
+    (end,) = scene.tracker.replied("shell", made(execute_reply(), running))
     end.settle()
     assert running.result(0).content["status"] == "ok"

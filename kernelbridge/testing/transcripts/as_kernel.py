@@ -16,9 +16,7 @@ from kernelbridge.testing.steps import Always, Step, always, garbage, on
 from kernelbridge.testing.transcripts.records import Record
 from kernelbridge.testing.transcripts.transcript import Transcript
 from kernelbridge.wire.connection import Channel
-from kernelbridge.wire.frames import decode, encode
 from kernelbridge.wire.messages import Message
-from kernelbridge.wire.signing import Signer
 
 __all__ = ["play_kernel"]
 
@@ -107,11 +105,8 @@ class _Said(Step):
         # A number is that of this kernel's queue.
         metadata = {name: value for name, value in said.metadata.items() if said.seq is None or name != "kernelbridge"}
         matcher = Matcher(said.msg_type, self.content, self.parent, metadata, said.buffers or UNSET)
-        channel, frames = kernel.prepare(matcher, request, self.channel)
-        signer = Signer(kernel.connection.key, kernel.connection.signature_scheme)
-        made = decode(frames, signer)
-        made.content = {name: made.content[name] for name in said.content}
-        kernel.send_frames(channel, encode(made, signer))
+        channel, made = kernel.make(matcher, request, self.channel, fill=False)
+        kernel.send_frames(channel, kernel.encoded(made))
 
     @property
     def is_idle(self) -> bool:
