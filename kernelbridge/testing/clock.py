@@ -39,10 +39,10 @@ class VirtualClock:
 
     What runs - the code of a cell, a process, a message between processes - takes real time as ever. So a test first
     waits for what shows that the timer has been set, and then advances. And what waits for a time that nobody advances
-    to waits for ever: a kernel that ignores its shutdown is not killed before its grace is over on this clock, the
-    output of a cell that goes on running is held for the first 2 ms of it (`kernel.shell.HUSH_SECONDS`), and a
-    kernel that does not welcome subscriptions (before protocol 5.5) is asked again whether it is ready only after
-    some 10 ms.
+    to waits for ever: a kernel that ignores its shutdown is not killed before its grace is over on this clock, what a
+    cell shows that goes on running is held until the clock is advanced (by 2 ms, `kernel.shell.HUSH_SECONDS`, and no
+    more then), and a kernel that does not welcome subscriptions, as those before protocol 5.5, is asked again whether
+    it is ready after some 10 ms. A start is best made while the clock is `flowing`.
     """
 
     def __init__(self, start: datetime = _START, *, guard: float = _GUARD_SECONDS) -> None:
@@ -53,18 +53,20 @@ class VirtualClock:
         # Guards all below, but that anybody may read the time. Held only for moments: the rings do not wait.
         self._lock = threading.Lock()
         self._answered = threading.Condition(self._lock)
-        self._time = 0.0
+        # The time; and where it flows, since when, in real time. Replaced whole.
+        self._set: tuple[float, float | None] = 0.0, None
         self._attending: list[_Attendance] = []
         # Counts how often all were asked to look at the time.
         self._round = 0
 
     def monotonic(self) -> float:
         """Return the seconds that have passed on this clock."""
-        return self._time
+        at, since = self._set
+        return at if since is None else at + time.monotonic() - since
 
     def now(self) -> str:
         """Return the date and time in UTC, in ISO 8601 with microseconds."""
-        return (self._start + timedelta(seconds=self._time)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        return (self._start + timedelta(seconds=self.monotonic())).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
     def advance(self, seconds: float) -> None:
         """Let so many seconds pass.
@@ -76,8 +78,9 @@ class VirtualClock:
         That counts what one thread of this process hands to another, through queues and inproc sockets. It does not
         count what travels over tcp or ipc, and what code that a handler runs has yet to do.
 
-        Raises ValueError for a time that is negative or no number, RuntimeError when it is called on a thread that
-        waits on this clock itself, and TimeoutError, with their names, when threads do not come to rest.
+        Raises ValueError for a time that is negative or no number, RuntimeError while the clock flows and when it is
+        called on a thread that waits on this clock itself, and TimeoutError, with their names, when threads do not come
+        to rest.
         """
         if not 0 <= seconds < math.inf:
             raise ValueError(f"a clock is advanced by 0 seconds or more, not by {seconds}")
@@ -87,12 +90,42 @@ class VirtualClock:
         if mine:
             raise RuntimeError(f"the {mine[0]} thread waits on this clock, and so cannot be the one that advances it")
         with self._moving:
+            if self.flows:
+                raise RuntimeError("the clock flows: it can be advanced when it stands")
             self._settle()
-            end = round(self._time + seconds, _DIGITS)
+            end = round(self.monotonic() + seconds, _DIGITS)
             while (due := self._next()) is not None and round(due, _DIGITS) <= end:
                 self._move(due)
                 self._settle()
             self._move(end)
+
+    @property
+    def flows(self) -> bool:
+        """Whether time passes by itself."""
+        return self._set[1] is not None
+
+    @contextmanager
+    def flowing(self) -> Iterator[None]:
+        """Let time pass in the block as it really does, for what takes an unknown number of timers: a kernel's start.
+
+            bridge = launch("python3", clock=clock)
+            with clock.flowing():
+                bridge.wait_ready()
+
+        Raises RuntimeError if it flows already.
+        """
+        with self._moving:
+            if self.flows:
+                raise RuntimeError("the clock flows already")
+            with self._lock:
+                self._set = self.monotonic(), time.monotonic()
+                for attendance in self._attending:
+                    attendance.ring()
+        try:
+            yield
+        finally:
+            # Who sleeps until then wakes in vain.
+            self._set = self.monotonic(), None
 
     @contextmanager
     def attend(self, name: str, ring: Callable[[], object]) -> Iterator[_Attendance]:
@@ -109,7 +142,7 @@ class VirtualClock:
 
     def _move(self, to: float) -> None:
         with self._lock:
-            self._time = max(self._time, to)
+            self._set = max(self.monotonic(), to), None
 
     def _next(self) -> float | None:
         """Return the first deadline of all."""
@@ -167,10 +200,11 @@ class _Attendance:
         with clock._lock:
             self._worked |= worked
             self.due = due
-            if due is not None and due <= clock._time:
+            now = clock.monotonic()
+            if due is not None and due <= now:
                 return 0.0
             if self.round != clock._round:
                 self.round = clock._round
                 self.rested, self._worked = not self._worked, False
                 clock._answered.notify_all()
-            return None
+            return due - now if due is not None and clock.flows else None

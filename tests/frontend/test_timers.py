@@ -12,7 +12,7 @@ import pytest
 
 from kernelbridge.frontend.bridge import Bridge, connect, launch
 from kernelbridge.frontend.errors import KernelStartError
-from kernelbridge.testing import DEADLINE, ManualKernel, VirtualClock, handle, reply, request
+from kernelbridge.testing import DEADLINE, ManualKernel, ScriptedKernel, VirtualClock, handle, on, reply, request
 
 
 @pytest.fixture
@@ -91,6 +91,16 @@ class TestStart:
                 clock.advance(0.001)
             kernel.play(handle(), parent=kernel.take(request("kernel_info")))
             bridge.wait_ready(DEADLINE)
+
+    def test_a_start_is_made_while_the_clock_flows(self, clock: VirtualClock) -> None:
+        """An older kernel is asked as often as it takes, and nothing else has to advance the clock for it."""
+        script = (on(request("kernel_info"), reply()) for _ in range(3))
+        with ScriptedKernel(*script, protocol_version="5.3") as kernel:
+            bridge = connect(kernel.connection, clock=clock)
+            with closing(bridge), clock.flowing():
+                bridge.wait_ready(DEADLINE)
+            # After 10, 20 and 40 ms: the fourth request got an idle as well.
+            assert clock.monotonic() >= 0.07
 
     def test_a_kernel_that_never_registers_is_given_up_when_its_time_is_up(
         self, mute: Path, clock: VirtualClock

@@ -308,6 +308,37 @@ def test_a_thread_that_never_stops_working_is_named_too(context: Context) -> Non
         working = False
 
 
+# By itself
+
+
+def test_it_flows_for_a_while_and_stands_again(context: Context, clock: VirtualClock) -> None:
+    clock.advance(100)
+    with alarms(context, clock, "alarm") as (alarm,):
+        met: list[float] = []
+        rung = threading.Event()
+
+        def ring(at: float) -> None:
+            met.append(at)
+            rung.set()
+
+        alarm.rings = ring
+        alarm.set(100.01, 3700.0)
+        clock.advance(0)
+        with clock.flowing():
+            assert clock.flows
+            assert rung.wait(DEADLINE)
+            assert clock.monotonic() >= 100.01
+            with pytest.raises(RuntimeError, match="the clock flows: it can be advanced when it stands"):
+                clock.advance(1)
+            with pytest.raises(RuntimeError, match="the clock flows already"), clock.flowing():
+                raise AssertionError("the block is not entered")
+        assert not clock.flows
+        now = clock.monotonic()
+        assert clock.monotonic() == now
+        clock.advance(3600)
+        assert met == [100.01, 3700.0]
+
+
 # Who waits now and then
 
 
