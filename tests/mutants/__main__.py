@@ -19,7 +19,7 @@ import attrs
 
 from tests.mutants.fault import DoesNotApplyError, Fault
 from tests.mutants.faults import FAULTS
-from tests.mutants.trial import Outcome, copy_tracked_files, faulty_copy, private_folder, run_tests
+from tests.mutants.trial import Outcome, copy_work_tree, faulty_copy, private_folder, run_tests
 
 TABLE = Path(__file__).with_name("TABLE.md")
 
@@ -99,7 +99,7 @@ async def _try_all(faults: Sequence[Fault], jobs: int, named_only: bool) -> list
         return verdict
 
     with private_folder() as tree:
-        copy_tracked_files(tree)
+        copy_work_tree(tree)
         if not await _pass_without_a_fault(faults, tree):
             return None
         async with asyncio.TaskGroup() as group:

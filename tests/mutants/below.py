@@ -110,7 +110,7 @@ FAULTS = (
         "        return None if seconds is None else math.ceil(seconds * 1000)",
         "        return math.ceil(seconds * 1000) if seconds else None",
         "K3",
-        (SOCKET_BRIDGE,),
+        ("tests/bridges/test_deadlines.py",),
     ),
     Fault(
         "a large message loses its last frame",

@@ -67,7 +67,7 @@ FAULTS = (
         "                    parent = request = execution = None\n",
         "                    fresh = []\n",
         "F2",
-        (EXECUTION,),
+        (SUBSCRIBERS,),
     ),
     Fault(
         "a late reader misses the past",

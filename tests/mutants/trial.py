@@ -1,7 +1,7 @@
 """One run of tests on a private copy of the tree: what it found, and nothing of it left.
 
-The copy is of the files that git tracks, as they stand. It is first on the path of the tests and of all that they
-start, and what they write goes below it or beside it in one private folder.
+The copy is of the files that git tracks or would track, as they stand. It is first on the path of the tests and of all
+that they start, and what they write goes below it or beside it in one private folder.
 """
 
 from __future__ import annotations
@@ -59,14 +59,14 @@ def private_folder() -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def copy_tracked_files(tree: Path) -> None:
-    """Copy what git tracks, as it stands now, to `tree`: all faults are put into the same."""
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    for name in listed.split("\0"):
-        if name and (ROOT / name).is_file():
-            copy = tree / name
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, copy)
+def copy_work_tree(tree: Path) -> None:
+    """Copy what git tracks, or would, as it stands now, to `tree`: all faults are put into the same."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for name in {name for name in listed.split("\0") if (ROOT / name).is_file()}:
+        copy = tree / name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, copy)
 
 
 @contextmanager
