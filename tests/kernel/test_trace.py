@@ -67,8 +67,8 @@ class Ear:
     def said(self, kernel: Kernel) -> str:
         """Return the next copy on one line."""
         about, frames = self.copy()
-        message = decode(frames, Signer(kernel.connection.key))
-        what = describe(message.msg_type, message.content) if about["channel"] == "iopub" else message.msg_type
+        copied = decode(frames, Signer(kernel.connection.key))
+        what = describe(copied.msg_type, copied.content) if about["channel"] == "iopub" else copied.msg_type
         return f"{about['direction']} {about['channel']} {what}"
 
 

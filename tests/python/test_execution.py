@@ -48,6 +48,8 @@ from tests.support.kernels import ROOT
         ("import sys; open('/dev/null').fileno() > 2 and isinstance(sys.stdout.fileno(), int)", [result("True")]),
         ("import sys; sys.stdout.write('x')", [stdout("x"), result("1")]),
         ("import sys; sys.stdout.isatty()", [result("False")]),
+        ("import sys; sys.stdout.close(); print('still')", [stdout("still\n")]),
+        ("import contextlib, io\nwith contextlib.redirect_stdout(io.StringIO()): print('hidden')", []),
         ("from IPython.display import HTML; HTML('<b>x</b>')", [result({"text/html": "<b>x</b>", "text/plain": ANY})]),
     ],
 )
@@ -125,6 +127,12 @@ def test_displays_are_updated_from_later_cells_each_under_its_own_id(client: Pro
         ("import asyncio; await asyncio.sleep(0); 1/0", "ZeroDivisionError", ""),
         ("raise KeyboardInterrupt('mine')", "KeyboardInterrupt", "mine"),
         ("raise BaseException('base')", "BaseException", "base"),
+        ("raise GeneratorExit", "GeneratorExit", ""),
+        ("raise StopAsyncIteration", "StopAsyncIteration", ""),
+        ("import asyncio; asyncio.current_task().cancel(); await asyncio.sleep(0)", "CancelledError", ""),
+        ("import asyncio; asyncio.run(asyncio.sleep(0))", "RuntimeError", "running event loop"),
+        ("def deep(): deep()\ndeep()", "RecursionError", ""),
+        ("raise ValueError('x' * 3_000_000)", "ValueError", "x" * 3_000_000),
         ("class Bad:\n  def __repr__(self): raise ValueError('bad repr')\nBad()", "ValueError", "bad repr"),
     ],
 )
@@ -232,6 +240,12 @@ def test_k11_an_error_that_is_not_to_stop_aborts_nothing(client: ProtocolClient)
     client.iopub.expect(busy(), execute_input(), error("ZeroDivisionError"), idle(), parent=failing)
     client.iopub.expect(busy(), execute_input(), stdout("runs\n"), idle(), parent=waiting)
     client.shell.expect(execute_reply("error", parent=failing), execute_reply("ok", parent=waiting))
+
+
+def test_a_cell_may_ask_the_frontend_to_leave_and_keep_the_kernel(client: ProtocolClient) -> None:
+    leave = {"source": "ask_exit", "keepkernel": True}
+    run(client, "exit(keep_kernel=True)", replied=execute_reply(payload=[leave]))
+    run(client, "1", result("1"))
 
 
 def test_a_pager_and_the_next_input_travel_in_the_payload(client: ProtocolClient) -> None:

@@ -83,6 +83,14 @@ def test_a_cell_may_catch_its_interrupt(client: ProtocolClient, interrupt: Inter
     client.shell.expect(execute_reply("ok", parent=request))
 
 
+def test_an_interrupt_leaves_the_tasks_of_other_cells_alone(client: ProtocolClient, interrupt: Interrupt) -> None:
+    run(client, "import asyncio\ngo = asyncio.Event(); other = asyncio.create_task(go.wait())")
+    request = begun(client, WAITS["await an event"])
+    interrupt()
+    expect_interrupted(client, request)
+    run(client, "go.set(); await other", result("True"))
+
+
 def test_k7_an_interrupt_cancels_a_prompt_and_a_late_answer_counts_for_nothing(
     client: ProtocolClient, interrupt: Interrupt
 ) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 
 from kernelbridge.testing import (
@@ -18,7 +21,7 @@ from kernelbridge.testing import (
     stderr,
     stdout,
 )
-from tests.support.exchange import run
+from tests.support.exchange import ask, run
 
 
 def test_k4_a_task_keeps_the_cell_that_started_it(client: ProtocolClient) -> None:
@@ -36,16 +39,30 @@ def test_k4_a_task_keeps_the_cell_that_started_it(client: ProtocolClient) -> Non
     client.shell.expect(execute_reply(parent=start), execute_reply(parent=use))
 
 
-def test_k4_a_task_goes_on_between_cells(client: ProtocolClient) -> None:
+@pytest.fixture
+def gate(tmp_path: Path) -> Path:
+    """A pipe: what reads it in the kernel goes on when the test writes to it."""
+    path = tmp_path / "gate"
+    os.mkfifo(path)
+    return path
+
+
+def test_k4_a_task_goes_on_between_cells(client: ProtocolClient, gate: Path) -> None:
     """Its output comes by itself, with the cell that started it, while nothing runs."""
-    code = (
-        "import asyncio, comm\nasync def work():\n    await asyncio.sleep(0.01); print('later')\n"
-        "    display('shown'); comm.create_comm(target_name='t').send({'n': 1}); print('last')\n"
-        "task = asyncio.create_task(work())"
-    )
+    code = f"""
+import asyncio, comm, pathlib
+async def work():
+    print(await asyncio.to_thread(pathlib.Path({str(gate)!r}).read_text))
+    display('shown')
+    comm.create_comm(target_name='t').send({{'n': 1}})
+    print('last')
+task = asyncio.create_task(work())
+"""
     start = client.execute(code)
+    client.iopub.expect(busy(), execute_input(), idle(), parent=start)
+    gate.write_text("later")
     shown = stdout("later\n"), display("'shown'"), comm_open("t"), comm_msg({"n": 1}), stdout("last\n")
-    client.iopub.expect(busy(), execute_input(), idle(), *shown, parent=start)
+    client.iopub.expect(*shown, parent=start)
     client.shell.expect(execute_reply(parent=start))
 
 
@@ -71,6 +88,18 @@ def test_what_a_task_or_a_thread_raises_is_told_and_ends_nothing_else(client: Pr
     run(client, task, stderr(regex("never retrieved(.|\n)*ZeroDivisionError")))
     thread = "import threading\nthread = threading.Thread(target=lambda: 1/0); thread.start(); thread.join()"
     run(client, thread, stderr(regex("ZeroDivisionError")))
+
+
+def test_k4_what_a_thread_writes_between_cells_comes_with_the_cell_that_ran_last(
+    client: ProtocolClient, gate: Path
+) -> None:
+    code = f"import pathlib, threading\nread = pathlib.Path({str(gate)!r}).read_text"
+    run(client, f"{code}\nthreading.Thread(target=lambda: print(read())).start()")
+    last = run(client, "pass").parent_id
+    # A question is handled after it, and runs no code that could show anything.
+    ask(client, "is_complete", {"code": "1"}, status="complete")
+    gate.write_text("late")
+    client.iopub.expect(stdout("late\n"), parent=last)
 
 
 @pytest.mark.parametrize("leave", ["SystemExit", "KeyboardInterrupt"])

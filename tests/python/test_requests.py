@@ -15,11 +15,13 @@ from kernelbridge.testing import (
     execute_reply,
     idle,
     input_request,
+    iopub_welcome,
     regex,
     reply,
     result,
     stdout,
 )
+from tests.python.conftest import Shared
 from tests.support.exchange import ask, run
 
 
@@ -95,6 +97,28 @@ def test_an_answer_without_a_parent_is_taken(client: ProtocolClient) -> None:
     client.send("input_reply", value="an answer")
     client.iopub.expect(busy(), execute_input(), result("'an answer'"), idle(), parent=request)
     client.shell.expect(execute_reply())
+
+
+def test_a_thread_may_ask_for_its_cell(client: ProtocolClient) -> None:
+    request = client.execute("import asyncio; await asyncio.to_thread(input, 'q? ')")
+    client.stdin.expect(input_request("q? ", parent=request))
+    client.answer("an answer")
+    client.iopub.expect(busy(), execute_input(), result("'an answer'"), idle(), parent=request)
+    client.shell.expect(execute_reply(parent=request))
+
+
+def test_k7_a_prompt_reaches_the_frontend_that_sent_the_cell_and_all_see_what_it_shows(
+    client: ProtocolClient, shared: Shared
+) -> None:
+    with ProtocolClient(shared.process()[1]) as other:
+        # Everybody hears of a new subscriber (JEP 65).
+        client.iopub.expect(iopub_welcome(parent=None))
+        request = client.execute("print(input('q? '))")
+        client.stdin.expect(input_request("q? ", parent=request))
+        client.answer("an answer")
+        for each in (client, other):
+            each.iopub.expect(busy(), execute_input(), stdout("an answer\n"), idle(), parent=request)
+        client.shell.expect(execute_reply(parent=request))
 
 
 def test_input_that_is_not_allowed_is_an_error_at_once(client: ProtocolClient) -> None:
