@@ -67,24 +67,28 @@ task = asyncio.create_task(work())
 
 
 def test_k4_tasks_of_two_cells_take_turns_each_for_its_own_cell(client: ProtocolClient) -> None:
-    code = "import asyncio\nasync def work(name):\n    for n in range(2):\n        await go.acquire(); print(name, n)"
-    run(client, f"{code}\ngo = asyncio.Semaphore(0)")
-    starts = []
-    for name in ("one", "two"):
-        starts.append(client.execute(f"{name} = asyncio.create_task(work('{name}')); await asyncio.sleep(0)"))
-        client.iopub.expect(busy(), execute_input(), idle(), parent=starts[-1])
-    use = client.execute("for _ in range(4): go.release()\nawait asyncio.gather(one, two); print('done')")
-    one, two = starts
-    turns = stdout("one 0\n", parent=one), stdout("two 0\n", parent=two), stdout("one 1\n", parent=one)
-    client.iopub.expect(
-        busy(), execute_input(), *turns, stdout("two 1\n", parent=two), stdout("done\n"), idle(), parent=use
-    )
+    code = """
+import asyncio
+go = asyncio.Event()
+async def work(name):
+    await go.wait()
+    for n in range(2):
+        print(name, n)
+        await asyncio.sleep(0)
+"""
+    run(client, code)
+    one, two = [client.execute(f"{name} = asyncio.create_task(work('{name}'))") for name in ("one", "two")]
+    for start in (one, two):
+        client.iopub.expect(busy(), execute_input(), idle(), parent=start)
+    use = client.execute("go.set(); await asyncio.gather(one, two); print('done')")
+    turns = [stdout(f"{name} {n}\n", parent=start) for n in range(2) for name, start in (("one", one), ("two", two))]
+    client.iopub.expect(busy(), execute_input(), *turns, stdout("done\n"), idle(), parent=use)
     client.shell.expect(*[execute_reply(parent=request) for request in (one, two, use)])
 
 
 def test_what_a_task_or_a_thread_raises_is_told_and_ends_nothing_else(client: ProtocolClient) -> None:
     code = "import asyncio\nasync def fail():\n    1/0\ntask = asyncio.create_task(fail())"
-    task = f"{code}\nawait asyncio.sleep(0)\ndel task"
+    task = f"{code}\nawait asyncio.sleep(0)\nimport gc; del task; gc.collect();"
     run(client, task, stderr(regex("never retrieved(.|\n)*ZeroDivisionError")))
     thread = "import threading\nthread = threading.Thread(target=lambda: 1/0); thread.start(); thread.join()"
     run(client, thread, stderr(regex("ZeroDivisionError")))
