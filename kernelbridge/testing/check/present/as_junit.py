@@ -65,7 +65,7 @@ def _case(verdict: Verdict) -> ElementTree.Element:
     said = str(cell(verdict))
     if verdict.is_failure:
         failure = ElementTree.SubElement(case, "failure", type=verdict.status, message=plain(verdict.note or said))
-        failure.text = plain(f"{said}\n{rule.source}\n\n{verdict.example}")
+        failure.text = plain(f"{said}\n{rule.source}\n\n{verdict.example}").rstrip()
     elif verdict.status in ("not applicable", "not measured"):
         ElementTree.SubElement(case, "skipped", message=plain(verdict.note or verdict.status))
     else:
