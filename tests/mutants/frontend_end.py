@@ -7,6 +7,7 @@ from tests.mutants.fault import Fault
 FRONTEND = "kernelbridge/frontend/"
 EXECUTION = "tests/frontend/test_execution.py"
 BRIDGE = "tests/frontend/test_bridge.py"
+INPUT = "tests/frontend/test_input.py"
 LAUNCH = "tests/frontend/test_launch.py"
 READINESS = "tests/frontend/test_readiness.py"
 SUBSCRIBERS = "tests/frontend/test_subscribers.py"
@@ -145,7 +146,7 @@ FAULTS = (
         "            self._channels.iopub.drained(partial(self._start_answering, request))",
         "        self._start_answering(request)",
         "F9",
-        (BRIDGE,),
+        (INPUT,),
     ),
     Fault(
         "an old answer is sent for a new question",
@@ -153,7 +154,7 @@ FAULTS = (
         "            asked = self.tracker.find(execution.msg_id) is not None and execution.question is request\n",
         "            asked = self.tracker.find(execution.msg_id) is not None\n",
         "F9",
-        (BRIDGE,),
+        (INPUT,),
     ),
     Fault(
         "an answer is sent after an interrupt",
@@ -161,7 +162,7 @@ FAULTS = (
         "            asked = self.tracker.find(execution.msg_id) is not None and execution.question is request\n",
         "            asked = execution.question is request\n",
         "F9",
-        (BRIDGE,),
+        (INPUT,),
     ),
     Fault(
         "the last words of a kernel are not read",
@@ -220,7 +221,7 @@ FAULTS = (
         "        socket.set(zmq.IDENTITY, self.wiring.identity)\n",
         '        socket.set(zmq.IDENTITY, self.wiring.identity + b"-" + self.channel.encode())\n',
         "F9",
-        ("tests/frontend/test_faces.py",),
+        (INPUT,),
     ),
     Fault(
         "a replay is delivered again",
