@@ -114,14 +114,24 @@ class TestDone:
         assert [message.content.get("text") for message in execution.messages] == [None, "a thread's"]
         assert scene.strays.counts() == {}
 
+    def test_what_comes_with_the_idle_and_behind_it_belongs_to_nobody_where_the_reply_has_come(self) -> None:
+        scene = Scene()
+        execution = scene.execution()
+        scene.reply(made(execute_reply(), execution))
+        scene.publish(made(idle(), execution), made(stdout("too late"), execution))
+        assert [message.msg_type for message in execution.messages] == ["status"]
+
 
 class TestStrays:
     """F10: counted, never fatal, never delivered as something else."""
 
     def test_a_reply_to_nobody(self) -> None:
         scene = Scene()
+        execution = scene.execution()
+        scene.publish(made(idle(), execution))
         scene.reply(made(execute_reply(parent="nobody"), None))
         scene.reply(made(execute_reply(), None))
+        assert not execution.done
         assert scene.strays.counts() == {"shell: unknown parent": 2}
 
     def test_a_reply_of_another_type_ends_nothing(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -25,6 +26,7 @@ from kernelbridge.testing import (
     stdout,
 )
 from kernelbridge.wire.frames import Limits
+from kernelbridge.wire.messages import Message
 from tests.support.bridges import connected, played
 
 
@@ -53,6 +55,44 @@ def test_the_prompt_comes_after_the_output_that_preceded_it() -> None:
         assert answer.content == {"value": "name? True"}
         assert answer.parent is not None
         assert answer.parent.msg_type == "input_request"
+        kernel.play(reply(), idle(), parent=asked)
+        execution.result(DEADLINE)
+    assert shown == ["status", *["stream"] * 1000]
+
+
+def test_the_prompt_waits_for_output_that_has_arrived_and_was_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, heard, go_on = threading.Event(), threading.Event(), threading.Event()
+    shown: list[str] = []
+    # Over inproc, what was sent has arrived.
+    with played(transport="inproc") as (kernel, bridge):
+        assert bridge._link._channels is not None
+        iopub = bridge._link._channels.iopub
+        hand_on, drained = iopub._on_batch, iopub.drained
+
+        def hand_on_later(batch: list[Message]) -> None:
+            reading.set()
+            assert go_on.wait(DEADLINE)
+            hand_on(batch)
+
+        def drain_and_tell(then: Callable[[], None]) -> None:
+            drained(then)
+            heard.set()
+
+        def on_input(prompt: str, password: bool) -> str:
+            shown.extend(message.msg_type for message in execution.messages)
+            heard.set()
+            return "answer"
+
+        monkeypatch.setattr(iopub, "_on_batch", hand_on_later)
+        monkeypatch.setattr(iopub, "drained", drain_and_tell)
+        execution = bridge.execute("1", on_input=on_input)
+        asked = kernel.take(execute_request("1"))
+        kernel.play(busy(), parent=asked)
+        assert reading.wait(DEADLINE)
+        kernel.play(flood(1000, stdout("x")), input_request("?"), parent=asked)
+        assert heard.wait(DEADLINE)
+        go_on.set()
+        kernel.take(input_reply("answer"))
         kernel.play(reply(), idle(), parent=asked)
         execution.result(DEADLINE)
     assert shown == ["status", *["stream"] * 1000]

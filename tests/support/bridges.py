@@ -43,7 +43,8 @@ def connected(
 def played(*, limits: Limits = NO_LIMITS, **options: Unpack[KernelOptions]) -> Iterator[tuple[ManualKernel, Bridge]]:
     """A kernel that the test plays, and a bridge to it that is ready and has heard all that goes with that."""
     with ManualKernel(**options) as kernel:
-        bridge = connect(kernel.connection, timeout=DEADLINE, limits=limits)
+        context = kernel.context if kernel.connection.transport == "inproc" else None
+        bridge = connect(kernel.connection, context=context, timeout=DEADLINE, limits=limits)
         try:
             kernel.become_ready()
             bridge.wait_ready(DEADLINE)
