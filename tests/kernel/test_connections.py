@@ -12,12 +12,7 @@ from zmq.utils.monitor import parse_monitor_message
 
 from kernelbridge.bridges.socket_bridge import Context
 from kernelbridge.kernel.kernel import Kernel
-from kernelbridge.testing import (
-    DEADLINE,
-    ProtocolClient,
-    reply,
-    stdout,
-)
+from kernelbridge.testing import DEADLINE, ProtocolClient, reply, stdout
 from kernelbridge.wire.connection import (
     CHANNELS,
     ConnectionInfo,

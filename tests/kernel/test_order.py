@@ -16,6 +16,7 @@ from kernelbridge.kernel.kernel import Kernel
 from kernelbridge.testing import (
     ANY,
     DEADLINE,
+    Matcher,
     ProtocolClient,
     busy,
     clear_output,
@@ -365,6 +366,34 @@ def test_k2_many_threads_keep_their_own_order() -> None:
     for thread in range(threads):
         assert [each.content["number"] for each in found if each.content.get("thread") == thread] == list(range(rounds))
     assert "".join(each.content.get("text", "") for each in found) == "x" * threads * rounds
+
+
+def test_k2_between_threads_the_order_is_that_of_the_puts() -> None:
+    """Here two take turns."""
+    rounds = 50
+
+    def cell(kernel: Kernel) -> None:
+        turns = [threading.Semaphore(1), threading.Semaphore(0)]
+
+        def work(thread: int) -> None:
+            for number in range(rounds):
+                assert turns[thread].acquire(timeout=DEADLINE)
+                kernel.write("stdout", f"{number}.{thread}\n")
+                kernel.publish("custom", {"number": number, "thread": thread})
+                kernel.write("stdout", "-")
+                turns[1 - thread].release()
+
+        other = threading.Thread(target=work, args=(1,))
+        other.start()
+        work(0)
+        other.join(DEADLINE)
+
+    shown: list[Matcher] = []
+    for number in range(rounds):
+        for thread in (0, 1):
+            shown += [stdout(f"{number}.{thread}\n"), message("custom", number=number, thread=thread), stdout("-")]
+    with ProtocolClient(Cells(cell=cell)) as client:
+        run(client, "cell", *shown)
 
 
 def test_a_cell_may_put_more_than_the_queue_holds_before_anybody_is_rung() -> None:
