@@ -121,6 +121,8 @@ class Link:
         # What was asked before the kernel was ready; None once it is.
         self._held: list[tuple[SendingChannel, list[Frame]]] | None = []
         self._start_error: KernelStartError | None = None
+        # The process of the first start, whose thread makes the second one.
+        self._former: KernelProcess | None = None
         # Held by whoever joins the channels' threads and ends the context; taken before `ordering`, never after.
         self._tearing = threading.Lock()
 
@@ -313,6 +315,7 @@ class Link:
             if start is None or self.fate != "alive" or self._held is None or self._start_error is not None:
                 return False
             self.attempt += 1
+            self._former = self.process
             if self._channels is not None:
                 self._channels.forget_unsent()
         self._stop_channels()
@@ -385,6 +388,9 @@ class Link:
             process.stop()
             if process is self.process:
                 break
+        if self._former is not None:
+            self._former.wait()
+            self._former.stop()
         self._tear_down()
         with self.ordering:
             self.subscribers.end()

@@ -19,13 +19,18 @@ from kernelbridge.frontend.process import KernelProcess
 DEADLINE = 60.0
 
 
-def test_what_the_first_start_opens_late_is_not_left_open(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first start's channels are opened when the second start has begun; the fixture finds what is left."""
+@pytest.fixture(autouse=True)
+def bad(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kernel, named bad, that ends at once."""
     spec = folder / "data" / "kernels" / "bad"
     spec.mkdir(parents=True)
     argv = [sys.executable, "-c", "raise SystemExit('boom')", "{connection_file}"]
     (spec / "kernel.json").write_text(json.dumps({"argv": argv, "display_name": "bad", "language": "none"}))
     monkeypatch.setenv("JUPYTER_PATH", str(folder / "data"))
+
+
+def test_what_the_first_start_opens_late_is_not_left_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first start's channels are opened when the second start has begun; the fixture finds what is left."""
     began_again, opened = threading.Event(), threading.Event()
     start, open_channels, new_connection = KernelProcess.start, Link.open, launch_module.new_connection
 
@@ -49,3 +54,33 @@ def test_what_the_first_start_opens_late_is_not_left_open(folder: Path, monkeypa
     monkeypatch.setattr(launch_module, "new_connection", connect_again)
     with pytest.raises(KernelStartError, match="boom"):
         launch("bad").__enter__()
+
+
+def test_the_thread_of_the_first_process_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has made the second start, and may have to clean up when that has failed and the bridge is closed."""
+    processes: list[KernelProcess] = []
+    waited_for = threading.Event()
+    start, stop, remove = KernelProcess.start, KernelProcess.stop, launch_module.Files.remove
+
+    def start_and_note(process: KernelProcess) -> None:
+        processes.append(process)
+        start(process)
+
+    def stop_and_tell(process: KernelProcess, timeout: float | None = None) -> bool:
+        if process is processes[0]:
+            waited_for.set()
+        return stop(process, timeout)
+
+    def remove_late(files: launch_module.Files) -> None:
+        if processes[0].on_this_thread():
+            waited_for.wait(DEADLINE)
+        remove(files)
+
+    monkeypatch.setattr(KernelProcess, "start", start_and_note)
+    monkeypatch.setattr(KernelProcess, "stop", stop_and_tell)
+    monkeypatch.setattr(launch_module.Files, "remove", remove_late)
+    with pytest.raises(KernelStartError, match="boom"):
+        launch("bad").__enter__()
+    left = [process.alive for process in processes]
+    waited_for.set()
+    assert left == [False, False]
