@@ -45,6 +45,8 @@ _COPY_BYTES: Final = 1024
 _LINGER_SECONDS: Final = 0.5
 """How long copies may still leave when the kernel ends."""
 
+_CONNECT_MILLISECONDS: Final = 1000
+
 _EVENTS: Final = zmq.EVENT_CONNECTED | zmq.EVENT_CLOSED | zmq.EVENT_DISCONNECTED
 
 
@@ -147,9 +149,9 @@ class _Tracer(SocketBridge[_Copy]):
         self.adopt(self._socket, self._has_read)
         self.adopt(monitor, self._has_gone)
         self._socket.connect(self._endpoint)
-        # On IPC a connection is there or refused at once, and whoever asked is told which.
-        event = int.from_bytes(monitor.recv_multipart()[0][:2], sys.byteorder)
-        if event != zmq.EVENT_CONNECTED:
+        # On IPC a connection is there or refused at once, and whoever asked is told which. One that is neither belongs
+        # to a program that accepts none.
+        if not monitor.poll(_CONNECT_MILLISECONDS) or _event(monitor) != zmq.EVENT_CONNECTED:
             raise zmq.ZMQError(errno.ECONNREFUSED)
 
     def deliver(self, item: _Copy) -> None:
@@ -178,6 +180,11 @@ class _Tracer(SocketBridge[_Copy]):
         self._ended(self)
         self._socket.disable_monitor()
         super().close_sockets()
+
+
+def _event(monitor: Socket) -> int:
+    # A number of 16 bits first ("zmq_socket_monitor" in ZeroMQ's reference).
+    return int.from_bytes(monitor.recv_multipart()[0][:2], sys.byteorder)
 
 
 def copy_bytes(frames: Sequence[Frame]) -> int:

@@ -11,6 +11,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 import zmq
 from rich.console import Console
@@ -31,6 +32,7 @@ from kernelbridge.testing import (
     duplicate,
     execute_input,
     execute_reply,
+    flood,
     gap,
     garbage,
     idle,
@@ -57,13 +59,14 @@ from kernelbridge.wire.connection import (
     Channel,
     ConnectionInfo,
     Transport,
+    random_curve_keys,
     random_key,
 )
 from kernelbridge.wire.frames import encode
 from kernelbridge.wire.messages import Header, Message, Session
 from kernelbridge.wire.packing import pack
 from kernelbridge.wire.signing import Signer
-from tests.support.kernels import PYTHON_KERNEL, Cells, process, serving
+from tests.support.kernels import PYTHON_KERNEL, Cells, process, serving, tcp
 
 DEADLINE = 60
 COMMAND = [sys.executable, "-m", "kernelbridge", "trace"]
@@ -125,6 +128,26 @@ def test_a_kernel_of_ours_shows_both_ends() -> None:
         "<- iopub idle",
     ]
     assert shown.index("<- shell execute_reply status='ok' execution_count=1") < shown.index("<- iopub idle")
+
+
+def test_a_kernel_with_curve_keys() -> None:
+    public, secret = random_curve_keys()
+    info = attrs.evolve(tcp(), curve_publickey=public, curve_secretkey=secret)
+    with serving(Cells(), info) as kernel, Tracer(kernel.connection) as tracer:
+        assert until(iter(tracer), "all channels")
+
+
+def test_all_is_read_before_the_end_is_told() -> None:
+    """However much it is."""
+    with ManualKernel(numbered=True, welcome=False) as kernel, Tracer(kernel.connection) as tracer:
+        items = begin(kernel, tracer)
+        kernel.play(flood(2500, stdout("x")))
+        kernel.settle()
+        until(items, "IOPub alone")
+        next(items)
+        kernel.play(die())
+        rest = [said(item) for item in items]
+    assert (len(rest), rest[-1]) == (2500, "the kernel has gone")
 
 
 def items_until(items: Iterator[Record | Note], last: Message) -> Iterator[Record | Note]:

@@ -101,17 +101,18 @@ class Tracer:
         self._stack.close()
 
     def __iter__(self) -> Iterator[Record | Note]:
+        gone = False
         while True:
-            ready = {socket for socket, _ in self._poller.poll()}
-            # Looked at first, so that what the kernel sent before it went is read with it.
-            gone = self._gone(ready)
-            yield from self._control_has()
-            yield from self._iopub_has()
-            yield from self._copies_have()
-            if gone:
+            ready = {socket for socket, _ in self._poller.poll(0 if gone else None)}
+            if gone and not ready:
                 yield from self._left()
                 yield Note("gone", "the kernel has gone")
                 return
+            # Looked at first: what the kernel sent before it went is there to be read then.
+            gone = self._has_gone(ready) or gone
+            yield from self._control_has()
+            yield from self._iopub_has()
+            yield from self._copies_have()
 
     # Sockets
 
@@ -124,8 +125,6 @@ class Tracer:
             socket.curve_publickey, socket.curve_secretkey = random_curve_keys()
         if channel == "iopub":
             socket.subscribe(b"")
-        # A kernel that has gone, or a port where none listens, is told; it is not waited for.
-        socket.reconnect_ivl = -1
         return socket
 
     def _socket(self, kind: int, stack: ExitStack) -> Socket:
@@ -154,16 +153,22 @@ class Tracer:
             pass
         return rows
 
-    def _gone(self, ready: set[Socket]) -> bool:
-        """Return whether that is closed on which messages come."""
-        source = self._iopub_monitor if self._copies_monitor is None or not self._joined else self._copies_monitor
-        if source not in ready:
+    def _has_gone(self, ready: set[Socket]) -> bool:
+        """Return whether that has been closed on which messages come."""
+        if self._copies_monitor in ready:
+            self._copies_monitor.recv_multipart()
+            if self._joined:
+                return True
+        if self._iopub_monitor not in ready:
             return False
+        # Once is enough: the socket goes on trying to connect. (It must not be told to try once, with a RECONNECT_IVL
+        # of -1: it would forget what has come and was not read.)
+        self._poller.unregister(self._iopub_monitor)
         # A number of 16 bits first ("zmq_socket_monitor" in ZeroMQ's reference).
-        event = int.from_bytes(source.recv_multipart()[0][:2], sys.byteorder)
+        event = int.from_bytes(self._iopub_monitor.recv_multipart()[0][:2], sys.byteorder)
         if event == zmq.EVENT_CLOSED:
             raise KernelNotFoundError(f"no kernel listens at {self._info.endpoint('iopub')}")
-        return True
+        return not self._joined
 
     def _ask(self, msg_type: str, **content: str) -> None:
         message = Message(self._session.header(msg_type), dict(content))
@@ -258,7 +263,6 @@ class Tracer:
             if number is not None and number >= self._meets_at:
                 self._joined = True
                 self._poller.unregister(self._iopub)
-                self._poller.unregister(self._iopub_monitor)
                 self._iopub.unsubscribe(b"")
                 yield from self._left()
                 return

@@ -7,7 +7,7 @@ from kernelbridge.testing.check.present.as_json import rules_to_json, to_json
 from kernelbridge.testing.check.present.as_junit import to_junit
 from kernelbridge.testing.check.present.as_markdown import to_markdown
 from kernelbridge.testing.check.present.terminal import show_report, show_rules
-from kernelbridge.testing.check.present.words import verdict_line, violations
+from kernelbridge.testing.check.present.words import violations
 
 __all__ = [
     "rules_to_json",
@@ -17,6 +17,5 @@ __all__ = [
     "to_json",
     "to_junit",
     "to_markdown",
-    "verdict_line",
     "violations",
 ]

@@ -21,7 +21,6 @@ __all__ = [
     "plural",
     "summary",
     "totals",
-    "verdict_line",
     "violations",
 ]
 
@@ -139,10 +138,10 @@ def summary(report: Report) -> str:
 def violations(report: Report) -> list[str]:
     """Return a line for each violation of the protocol, and for each kernel that could not be checked."""
     lines = [f"{kernel.name}: not checked: {plain(kernel.problem)}" for kernel in report.problems]
-    return lines + [verdict_line(verdict) for verdict in report.failures]
+    return lines + [_line(verdict) for verdict in report.failures]
 
 
-def verdict_line(verdict: Verdict) -> str:
+def _line(verdict: Verdict) -> str:
     """Return a verdict on one line."""
     line = f"{verdict.kernel}: {verdict.rule.id}: {cell(verdict)}"
     return plain(f"{line}: {verdict.note}" if verdict.note else line)
