@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
 import zmq
 from jupyter_core.utils import ensure_event_loop
 
+from kernelbridge.bridges.clock import SystemClock
 from kernelbridge.bridges.socket_bridge import ZERO_COPY_BYTES
 from kernelbridge.kernel.kernel import Kernel
 from kernelbridge.testing import (
@@ -243,3 +245,25 @@ def test_a_recorder_for_a_kernel_that_is_not_there_ends_all_the_same() -> None:
         raise AssertionError("the block is not entered")
     assert not messages(recorder.transcript, "shell", "->")
     assert not recorder.connection_file.exists()
+
+
+def test_what_the_recorder_raises_is_heard() -> None:
+    asked = threading.Event()
+
+    class Broken(SystemClock):
+        broken = False
+
+        def monotonic(self) -> float:
+            if self.broken:
+                asked.set()
+                raise ZeroDivisionError
+            return super().monotonic()
+
+    clock = Broken()
+    with pytest.raises(ZeroDivisionError), Recorder(cells(), clock=clock) as recorder:
+        clock.broken = True
+        with zmq.Context() as context, context.socket(zmq.REQ) as heart:
+            heart.linger = 0
+            heart.connect(recorder.connection.endpoint("hb"))
+            heart.send(b"ping")
+            assert asked.wait(DEADLINE)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import uuid
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import attrs
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kernelbridge.kernel.kernel import Kernel
 from kernelbridge.testing import (
@@ -33,7 +36,7 @@ from kernelbridge.testing import (
     reply,
     stdout,
 )
-from kernelbridge.testing.transcripts.records import Direction
+from kernelbridge.testing.transcripts.records import Direction, from_lines, to_lines
 from kernelbridge.wire.connection import Channel
 from kernelbridge.wire.messages import Header, Message
 from tests.support.kernels import Cells
@@ -310,7 +313,15 @@ def test_what_differs_each_time_is_not_compared(one: str, other: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("one", "other"), [("0xdeadbeef", "0xdeadbeee"), ("2026-01-01", "2026-01-02"), ("at 12", "at 13"), ("3 s", "4 s")]
+    ("one", "other"),
+    [
+        ("0xdeadbeef", "0xdeadbeee"),
+        ("2026-01-01", "2026-01-02"),
+        ("at 12", "at 13"),
+        ("3 s", "4 s"),
+        # A digest is no id.
+        ("0123456789abcdef" * 2, "0123456789abcdee" * 2),
+    ],
 )
 def test_what_a_program_says_is_compared(one: str, other: str) -> None:
     with pytest.raises(ProtocolFailure, match="is not the stored transcript"):
@@ -331,6 +342,16 @@ def test_metadata_is_compared_but_for_dates_ids_and_durations() -> None:
     one = session(started=first, pid=12, username="ada", elapsed=0.3, engine=str(uuid.uuid4()), tag="blue")
     session(started=second, pid=34, username="eve", elapsed=4, engine=str(uuid.uuid4()), tag="blue").assert_same(one)
     assert why(session(tag="red").difference(session(tag="blue"))) == "message 1: metadata.tag is 'red', not 'blue'"
+
+
+def test_a_process_id_is_compared_where_a_program_says_it() -> None:
+    def session(msg_type: str, pid: int) -> Transcript:
+        talk = Talk()
+        talk.add("<-", "iopub", msg_type, {"data": {"pid": pid}})
+        return talk.transcript
+
+    session("usage_reply", 12).assert_same(session("usage_reply", 34))
+    assert session("comm_msg", 12).difference(session("comm_msg", 34))
 
 
 def test_numbers_of_iopub_messages_have_to_grow() -> None:
@@ -356,6 +377,72 @@ def test_the_tip_of_a_banner_is_not_compared() -> None:
 
     session("Use it.").assert_same(session("Do not."))
     assert session("Use it.", "Python 2").difference(session("Use it."))
+
+
+# Whatever a session is, it is as itself with other ids, cut and mixed in another way
+
+LANES = [("iopub", 0), ("iopub", 1), ("shell", 0), ("shell", 1), ("stdin", 0)]
+WORDS = st.sampled_from(["comm a", "comm b", "text", "x", "IPY_MODEL_comm a"])
+CONTENTS = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 5) | WORDS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("abc"), inner, max_size=3),
+    max_leaves=8,
+)
+SAID = st.tuples(st.sampled_from(LANES), st.just("text") | st.just("custom"), WORDS, CONTENTS)
+
+
+def spoken(said: list[tuple[tuple[Channel, int], str, str, Any]], mix: Random) -> Transcript:
+    """Return a session in which this is said in each lane, with ids, cuts and an order that `mix` chooses."""
+    ids = {f"comm {name}": f"{mix.getrandbits(64):016x}{name * 16}" for name in "ab"}
+
+    def with_ids(value: Any) -> Any:
+        match value:
+            case dict():
+                return {name: with_ids(item) for name, item in value.items()}
+            case list():
+                return [with_ids(item) for item in value]
+            case str():
+                for name, comm_id in ids.items():
+                    value = value.replace(name, comm_id)
+                return value
+            case _:
+                return value
+
+    talk = Talk()
+    requests = [talk.execute("x"), talk.execute("y")]
+    for comm_id in ids.values():
+        talk.publish("comm_open", requests[0], comm_id=comm_id)
+    begun = len(talk.records)
+    lanes: dict[tuple[Channel, int], list[Record]] = {}
+    for (channel, request), kind, text, content in said:
+        if kind == "text":
+            cut = mix.randrange(len(text) + 1)
+            for piece in filter(None, (text[:cut], text[cut:])) if " " not in text else (with_ids(text),):
+                talk.add("<-", channel, "stream", {"name": "stdout", "text": piece}, requests[request])
+        else:
+            talk.add("<-", channel, "custom", {"value": with_ids(content)}, requests[request])
+        lanes.setdefault((channel, request), []).extend(talk.records[begun:])
+        del talk.records[begun:]
+    left = [following for records in lanes.values() for following in [iter(records)] * len(records)]
+    mix.shuffle(left)
+    return Transcript([*talk.records, *(next(records) for records in left)])
+
+
+@given(st.lists(SAID, max_size=12), st.randoms(use_true_random=False), st.randoms(use_true_random=False))
+def test_a_session_is_as_itself(said: Any, one: Random, other: Random) -> None:
+    spoken(said, one).assert_same(spoken(said, other))
+
+
+@given(st.lists(SAID, min_size=1, max_size=12), st.randoms(use_true_random=False), st.data())
+def test_a_session_is_not_as_itself_without_a_message(said: Any, mix: Random, data: st.DataObject) -> None:
+    place = data.draw(st.integers(0, len(said) - 1))
+    assert spoken(said, mix).difference(spoken([*said[:place], *said[place + 1 :]], mix))
+
+
+@given(st.lists(SAID, max_size=8), st.randoms(use_true_random=False))
+def test_any_session_is_loaded_as_it_was_saved(said: Any, mix: Random) -> None:
+    records = spoken(said, mix).records
+    assert from_lines(to_lines(records), "file") == records
 
 
 # What is not the same

@@ -11,10 +11,11 @@ sessions, subshells; UUIDs              the same id has the same number
 numbers of IOPub messages (seq)         ``next`` for one that is higher than that of the message before, whatever was
                                         not for this reader, and else by how much it is less
 neighbouring texts of one stream        one text
-dates                                   those of headers and metadata
-sessions, user names, process ids       hidden
-durations                               hidden in the metadata
 addresses in memory                     hidden where a repr has them (``at 0x...``, ``: 0x...>``)
+headers                                 left out, but for type and subshell
+dates, user names, durations            hidden in the metadata
+process ids                             hidden in the metadata, in replies and debug events, and in the names of
+                                        ipykernel's folders
 the tip in IPython's banner             hidden; it is drawn by lot
 heartbeats                              left out
 what was no message                     what it was is compared, and not its bytes, which a key has signed
@@ -24,7 +25,7 @@ what was no message                     what it was is compared, and not its byt
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import attrs
@@ -39,23 +40,14 @@ __all__ = ["Entry", "Lane", "normalise"]
 _ORDER: Final[tuple[Channel, ...]] = ("iopub", "shell", "control", "stdin")
 _SENT_ORDER: Final[tuple[Channel, ...]] = ("shell", "control", "stdin", "iopub")
 
-_UUID: Final = r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}|(?<![0-9a-zA-Z])[0-9a-fA-F]{32}(?![0-9a-zA-Z])"
+_SHORTEST_INSIDE: Final = 8
+_UUID: Final = r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}"
 _WORD: Final = re.compile(r"[0-9A-Za-z_-]{8,}")
-"""What may be an id, or have one in it. Shorter ids are found where they are the whole of a text."""
-_IDS: Final = re.compile(_UUID)
-_MODEL: Final = "IPY_MODEL_"
-"""Stands before the id of a comm where the state of a widget names another widget."""
 _ADDRESS: Final = re.compile(r"(?<= at )0x[0-9a-fA-F]+|(?<=: )0x[0-9a-fA-F]+(?=>)")
 _CELL_FOLDER: Final = re.compile(r"ipykernel_\d+(?=[/\\])")
 _DATE: Final = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d([.,]\d+)?)?(Z|[+-]\d\d:?\d\d)?")
 _TIP: Final = re.compile(r"^Tip: .*$", re.MULTILINE)
-_HIDDEN: Final = {
-    "pid": "<pid>",
-    "process_id": "<pid>",
-    "processId": "<pid>",
-    "systemProcessId": "<pid>",
-    "username": "<user>",
-}
+_PROCESS_IDS: Final = frozenset({"pid", "process_id", "processId", "systemProcessId"})
 _DURATIONS: Final = frozenset({"duration", "elapsed", "execution_time"})
 
 
@@ -107,7 +99,9 @@ class _Normal:
         # What ids are of, and what those that have appeared are called.
         self._kinds: dict[str, str] = {}
         self._counts: dict[str, int] = {}
-        self._names: dict[str, str] = {}
+        self._labels: dict[str, str] = {}
+        # What messages are called.
+        self._messages: dict[str, str] = {}
         last_seq: int | None = None
         for record in records:
             if record.message is None:
@@ -119,7 +113,10 @@ class _Normal:
                 lane = self._come.setdefault((record.channel, message.parent_id), [])
                 _add(lane, message)
             self._learn(record.message)
-        self._name_requests()
+        self._name_messages()
+        # Short ones are found only where they are the whole of a text. The longest first: one may begin another.
+        long = sorted((name for name in self._kinds if len(name) >= _SHORTEST_INSIDE), key=len, reverse=True)
+        self._ids = re.compile("|".join([*map(re.escape, long), _UUID]))
 
     def lanes(self) -> dict[Lane, list[Entry]]:
         found: dict[Lane, list[Entry]] = {}
@@ -145,21 +142,21 @@ class _Normal:
             if isinstance(value, str) and value:
                 self._kinds.setdefault(value, kind)
 
-    def _name_requests(self) -> None:
+    def _name_messages(self) -> None:
         for channel, messages in self._sent.items():
             for place, message in enumerate(messages, 1):
-                self._names[message.msg_id] = f"{channel} {place}"
+                self._messages[message.msg_id] = f"{channel} {place}"
         others = 0
         for _, parent in list(self._come):
-            if parent is not None and parent not in self._names:
+            if parent is not None and parent not in self._messages:
                 others += 1
-                self._names[parent] = f"a request of somebody else ({others})"
+                self._messages[parent] = f"a request of somebody else ({others})"
         for (channel, parent), messages in self._come.items():
             for place, message in enumerate(messages, 1):
-                self._names.setdefault(message.msg_id, f"{channel} {place} of {self._parent_name(parent)}")
+                self._messages.setdefault(message.msg_id, f"{channel} {place} of {self._parent_name(parent)}")
 
     def _parent_name(self, parent: str | None) -> str:
-        return "no request" if parent is None else self._names.get(parent, "?")
+        return "no request" if parent is None else self._messages.get(parent, "?")
 
     def _walk(self) -> Iterator[tuple[Lane, Message]]:
         """Give the messages in an order that is the same, whatever came first on different channels."""
@@ -180,39 +177,26 @@ class _Normal:
                 yield Lane("<-", channel, self._parent_name(parent)), message
 
     def _entry(self, message: Message) -> Entry:
-        parent = "-" if message.parent_id is None else self._names.get(message.parent_id, "unknown")
+        parent = "-" if message.parent_id is None else self._messages.get(message.parent_id, "unknown")
         return Entry(
             message.msg_type,
-            self._value(message.content),
+            self._value(message.content, _of_kernel if _is_kernel_s(message.msg_type) else _of_program),
             parent,
-            self._value(message.metadata, of_metadata=True),
+            self._value(message.metadata, _of_metadata),
             [bytes(buffer) for buffer in message.buffers],
-            self._value(message.header.subshell_id),
+            self._value(message.header.subshell_id, _of_program),
         )
 
-    def _value(self, value: Any, *, of_metadata: bool = False) -> Any:
+    def _value(self, value: Any, hide: _Hide) -> Any:
         match value:
             case dict():
-                return {
-                    self._text(name): self._hidden(name, item, of_metadata)
-                    or self._value(item, of_metadata=of_metadata)
-                    for name, item in value.items()
-                }
+                return {self._text(name): self._value(hide(name, item), hide) for name, item in value.items()}
             case list():
-                return [self._value(item, of_metadata=of_metadata) for item in value]
+                return [self._value(item, hide) for item in value]
             case str():
-                return "<date>" if of_metadata and _DATE.fullmatch(value) else self._text(value)
+                return self._text(value)
             case _:
                 return value
-
-    @staticmethod
-    def _hidden(name: str, value: Any, of_metadata: bool) -> str:
-        """Return what is to be compared in place of the value of a field, if anything."""
-        if name == "banner" and isinstance(value, str):
-            return _TIP.sub("<tip>", value)
-        if name in _HIDDEN and isinstance(value, int | str):
-            return _HIDDEN[name]
-        return "<seconds>" if of_metadata and name in _DURATIONS and isinstance(value, int | float) else ""
 
     def _text(self, text: str) -> str:
         for pattern, replacement in self._replace:
@@ -221,22 +205,44 @@ class _Normal:
             return self._label(text)
         text = _ADDRESS.sub("<address>", text)
         text = _CELL_FOLDER.sub("ipykernel_<pid>", text)
-        return _WORD.sub(self._word, text)
-
-    def _word(self, found: re.Match[str]) -> str:
-        word = found[0]
-        bare = word.removeprefix(_MODEL)
-        if bare in self._kinds or bare in self._names:
-            return word[: len(word) - len(bare)] + self._label(bare)
-        return _IDS.sub(lambda uuid: self._label(uuid[0]), word)
+        text = _WORD.sub(lambda word: f"<{self._messages[word[0]]}>" if word[0] in self._messages else word[0], text)
+        return self._ids.sub(lambda found: self._label(found[0]), text)
 
     def _label(self, name: str) -> str:
         """Return what an id is called: by its place among those of its kind that have appeared."""
-        if name not in self._names:
+        if name not in self._labels:
             kind = self._kinds.get(name, "id")
             self._counts[kind] = self._counts.get(kind, 0) + 1
-            self._names[name] = f"{kind} {self._counts[kind]}"
-        return f"<{self._names[name]}>"
+            self._labels[name] = f"<{kind} {self._counts[kind]}>"
+        return self._labels[name]
+
+
+# What is hidden of a field, by its name: each returns what is to be compared in place of the value.
+
+_Hide = Callable[[str, Any], Any]
+
+
+def _is_kernel_s(msg_type: str) -> bool:
+    """Return whether a content is the kernel's own, and not what a program has put there."""
+    return msg_type.endswith("_reply") or msg_type.startswith("debug_")
+
+
+def _of_program(name: str, value: Any) -> Any:
+    return value
+
+
+def _of_kernel(name: str, value: Any) -> Any:
+    if name in _PROCESS_IDS and isinstance(value, int):
+        return "<pid>"
+    return _TIP.sub("<tip>", value) if name == "banner" and isinstance(value, str) else value
+
+
+def _of_metadata(name: str, value: Any) -> Any:
+    if isinstance(value, str):
+        return "<user>" if name == "username" else "<date>" if _DATE.fullmatch(value) else value
+    if name in _DURATIONS and isinstance(value, int | float):
+        return "<seconds>"
+    return _of_kernel(name, value)
 
 
 def _with_distance(message: Message, last: int | None) -> tuple[Message, int | None]:

@@ -29,6 +29,7 @@ import attrs
 import zmq
 
 from kernelbridge.bridges.clock import Clock, SystemClock
+from kernelbridge.bridges.service import OnCrash, Service
 from kernelbridge.bridges.socket_bridge import Context, Frame, Socket, SocketBridge, send
 from kernelbridge.kernel.binding import bind_channel
 from kernelbridge.testing.client import DEADLINE
@@ -59,7 +60,11 @@ class Recorder:
     """Records what passes between a kernel and any frontends, for the time of a `with` block.
 
     Takes the kernel as a `Target`, where a Kernel serves over inproc its ZMQ `context`, and the `clock`. What is made
-    for the block - a launched kernel, the recorder's connection file - is gone with it; the transcript stays.
+    for the block - a launched kernel, the recorder's connection file - is gone with it; the transcript stays. What the
+    recorder's thread raises is raised at the end of the block.
+
+    Frontends are connected to the recorder. So by their connections they do not see that the kernel has gone; by a
+    heartbeat that is not answered they do.
     """
 
     def __init__(self, target: Target, *, context: Context | None = None, clock: Clock | None = None) -> None:
@@ -68,13 +73,14 @@ class Recorder:
         self._clock = clock or SystemClock()
         self._stack = ExitStack()
         self._records: list[Record] = []
+        self._failure: BaseException | None = None
         self._proxy: _Proxy
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             kernel = stack.enter_context(running(self._target, self._context, lambda: DEADLINE))
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kernelbridge-recorder-")))
-            self._proxy = _Proxy(kernel.connection, kernel.context, self._clock, self._records)
+            self._proxy = _Proxy(kernel.connection, kernel.context, self._clock, self._records, self._crashed)
             stack.callback(self._proxy.stop)
             self._proxy.start()
             self.connection_file = folder / "connection.json"
@@ -86,6 +92,11 @@ class Recorder:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._stack.__exit__(kind, error, at)
+        if error is None and self._failure is not None:
+            raise self._failure
+
+    def _crashed(self, service: Service, failure: BaseException) -> None:
+        self._failure = failure
 
     @property
     def connection(self) -> ConnectionInfo:
@@ -113,8 +124,10 @@ class _Frontend:
 class _Proxy(SocketBridge[Never]):
     """The thread that owns all sockets. `records` gets what passes."""
 
-    def __init__(self, kernel: ConnectionInfo, context: Context, clock: Clock, records: list[Record]) -> None:
-        super().__init__("recorder", context, clock)
+    def __init__(
+        self, kernel: ConnectionInfo, context: Context, clock: Clock, records: list[Record], on_crash: OnCrash
+    ) -> None:
+        super().__init__("recorder", context, clock, on_crash)
         self.connection = attrs.evolve(kernel, transport="tcp", ip="127.0.0.1").with_ports(dict.fromkeys(CHANNELS, 0))
         if kernel.curve_publickey is not None:
             public, secret = random_curve_keys()

@@ -34,8 +34,9 @@ class StoredTranscripts:
     ) -> None:
         """Hold that what was `seen`, by default by the test's `protocol_client`, is as the stored transcript is.
 
-        Raises what `Transcript.assert_same` does, `TranscriptError` if none is stored. With ``--update-transcripts``
-        the transcript is stored instead, unless one is there that is the same but for what differs each time.
+        One is stored for all kernels that the test runs against: `name` may hold the kernel's name where they differ.
+        With ``--update-transcripts`` what was seen is stored instead, unless what is there is the same but for what
+        differs each time. Raises what `Transcript.assert_same` does, and `TranscriptError` if none is stored.
         """
         if not isinstance(seen, Transcript):
             seen = Transcript.of(seen or self._client())
