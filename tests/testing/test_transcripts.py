@@ -10,7 +10,7 @@ from typing import Any
 
 import attrs
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kernelbridge.kernel.kernel import Kernel
@@ -428,17 +428,20 @@ def spoken(said: list[tuple[tuple[Channel, int], str, str, Any]], mix: Random) -
     return Transcript([*talk.records, *(next(records) for records in left)])
 
 
+@settings(deadline=None)
 @given(st.lists(SAID, max_size=12), st.randoms(use_true_random=False), st.randoms(use_true_random=False))
 def test_a_session_is_as_itself(said: Any, one: Random, other: Random) -> None:
     spoken(said, one).assert_same(spoken(said, other))
 
 
+@settings(deadline=None)
 @given(st.lists(SAID, min_size=1, max_size=12), st.randoms(use_true_random=False), st.data())
 def test_a_session_is_not_as_itself_without_a_message(said: Any, mix: Random, data: st.DataObject) -> None:
     place = data.draw(st.integers(0, len(said) - 1))
     assert spoken(said, mix).difference(spoken([*said[:place], *said[place + 1 :]], mix))
 
 
+@settings(deadline=None)
 @given(st.lists(SAID, max_size=8), st.randoms(use_true_random=False))
 def test_any_session_is_loaded_as_it_was_saved(said: Any, mix: Random) -> None:
     records = spoken(said, mix).records
