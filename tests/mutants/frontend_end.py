@@ -8,6 +8,7 @@ FRONTEND = "kernelbridge/frontend/"
 EXECUTION = "tests/frontend/test_execution.py"
 BRIDGE = "tests/frontend/test_bridge.py"
 INPUT = "tests/frontend/test_input.py"
+DEATHS = "tests/frontend/test_deaths.py"
 LAUNCH = "tests/frontend/test_launch.py"
 READINESS = "tests/frontend/test_readiness.py"
 SUBSCRIBERS = "tests/frontend/test_subscribers.py"
@@ -172,7 +173,7 @@ FAULTS = (
         "            finished.wait()\n",
         "            end()\n",
         "F6",
-        (LAUNCH,),
+        (DEATHS, LAUNCH),
     ),
     Fault(
         "nobody is told that the kernel is dead",
@@ -180,7 +181,7 @@ FAULTS = (
         "            self.subscribers.hand([dead])\n",
         "",
         "F6",
-        (LAUNCH,),
+        (DEATHS, LAUNCH),
     ),
     Fault(
         "a crash leaves what is open open",

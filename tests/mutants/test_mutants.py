@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import ast
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
 from tests.mutants.__main__ import main
 from tests.mutants.fault import ROOT, DoesNotApplyError, Fault
 from tests.mutants.faults import FAULTS
+from tests.mutants.table import Verdict, keep
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=[fault.name for fault in FAULTS])
@@ -57,7 +59,21 @@ def test_the_command_lists_the_faults(capsys: pytest.CaptureFixture[str]) -> Non
     ]
 
 
-@pytest.mark.parametrize("arguments", [["no such fault"], ["--jobs", "0"], ["--write", "numbers"]])
+def test_the_table_keeps_the_rows_of_faults_that_were_not_tried(tmp_path: Path) -> None:
+    """Of those that there still are."""
+    table = tmp_path / "TABLE.md"
+    old, tried, new = (Fault(name, "kernelbridge/a.py", "a", "b", "K1", ("t.py",)) for name in ("old", "tried", "new"))
+    gone = Fault("gone", "kernelbridge/a.py", "a", "b", "K1", ("t.py",))
+    keep([Verdict(fault, True, "a test", 1.0) for fault in (gone, old, tried)], [gone, old, tried], table)
+    keep([Verdict(tried, False, "all tests pass", 2.0)], [old, tried, new], table)
+    assert table.read_text().splitlines()[-3:] == [
+        "| old | a.py | K1 | a test | 1 |",
+        "| tried | a.py | K1 | **not caught**: all tests pass | 2 |",
+        "| new | a.py | K1 | **not caught**: not tried | 0 |",
+    ]
+
+
+@pytest.mark.parametrize("arguments", [["no such fault"], ["--jobs", "0"]])
 def test_a_bad_option_is_told_in_a_line(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         main(arguments)

@@ -10,9 +10,9 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 
 from tests.mutants.fault import DoesNotApplyError, Fault
-from tests.mutants.trial import Outcome, faulty_copy, run_tests
+from tests.mutants.trial import Outcome, Patience, faulty_copy, run_tests
 
-LIMIT = 240.0
+PATIENCE = Patience(test=120.0, run=240.0)
 
 PASSES = "from code import answer\ndef test_it():\n    assert answer == 42\n"
 FAULT = Fault("a fault", "code.py", "42", "43", "the answer", ("tests/test_code.py",))
@@ -36,9 +36,9 @@ def tree(tmp_path: Path) -> Path:
     return tree
 
 
-def outcome(tree: Path, fault: Fault | None = None, limit: float = LIMIT) -> Outcome:
+def outcome(tree: Path, fault: Fault | None = None, patience: Patience = PATIENCE) -> Outcome:
     with faulty_copy(tree, fault) as folder:
-        found = asyncio.run(run_tests(folder, ["tests/test_code.py"], limit))
+        found = asyncio.run(run_tests(folder, ["tests/test_code.py"], patience))
     assert not folder.exists()
     return found
 
@@ -59,7 +59,7 @@ def test_tests_that_cannot_be_collected_have_caught_nothing(tree: Path) -> None:
 
 
 def test_what_runs_for_too_long_has_hung(tree: Path) -> None:
-    found = outcome(tree, limit=0.0)
+    found = outcome(tree, patience=Patience(test=120.0, run=0.0))
     assert found.hung
     assert not found.passed
 
@@ -86,7 +86,7 @@ def test_who_interrupts_the_tests_leaves_no_process(tree: Path, monkeypatch: pyt
     monkeypatch.setenv("SAY_WHERE", str(pipe))
 
     async def interrupted(folder: Path) -> list[psutil.Process]:
-        running = asyncio.ensure_future(run_tests(folder, ["tests/test_code.py"], LIMIT))
+        running = asyncio.ensure_future(run_tests(folder, ["tests/test_code.py"], PATIENCE))
         said = await asyncio.to_thread(pipe.read_text)
         processes = [psutil.Process(int(pid)) for pid in said.split()]
         running.cancel()

@@ -24,11 +24,16 @@ import psutil  # type: ignore[import-untyped]
 
 from tests.mutants.fault import ROOT, Fault
 
-TEST_SECONDS = 30
-"""How long one test may take: many times as long as any does, and less than it would itself wait in vain."""
-
 # Found in the environment of whatever a run has started, wherever that has gone.
 _MARK = "KERNELBRIDGE_MUTANT"
+
+
+@attrs.frozen
+class Patience:
+    """How many seconds one test may take, and the run: after that they hang."""
+
+    test: float
+    run: float
 
 
 @attrs.frozen
@@ -79,8 +84,8 @@ def faulty_copy(tree: Path, fault: Fault | None) -> Iterator[Path]:
         yield folder
 
 
-async def run_tests(folder: Path, arguments: Sequence[str], limit: float) -> Outcome:
-    """Run pytest in a faulty copy, to the first failure. What runs for more than `limit` seconds is killed."""
+async def run_tests(folder: Path, arguments: Sequence[str], patience: Patience) -> Outcome:
+    """Run pytest in a faulty copy, to the first failure or until it hangs."""
     mark = secrets.token_hex(8)
     report = folder / "report.xml"
     said = folder / "said"
@@ -96,7 +101,7 @@ async def run_tests(folder: Path, arguments: Sequence[str], limit: float) -> Out
     }
     command = [sys.executable, "-m", "pytest", "-x", "-v", "--tb=short", "-p", "no:randomly", "-p", "no:cacheprovider"]
     # A test that takes too long ends the run there and then: what it has started may hang as well.
-    command += [f"--timeout={TEST_SECONDS}", "--timeout-method=thread"]
+    command += [f"--timeout={patience.test:g}", "--timeout-method=thread"]
     command += [f"--basetemp={folder / 't'}", f"--junitxml={report}"]
     command += arguments
     loop = asyncio.get_running_loop()
@@ -114,7 +119,7 @@ async def run_tests(folder: Path, arguments: Sequence[str], limit: float) -> Out
             start_new_session=True,
         )
         try:
-            status = await asyncio.wait_for(tests.wait(), limit)
+            status = await asyncio.wait_for(tests.wait(), patience.run)
         except TimeoutError:
             hung, status = True, 1
         finally:
