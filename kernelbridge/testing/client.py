@@ -93,7 +93,7 @@ class ProtocolClient:
         clock: Clock | None = None,
     ) -> None:
         self.deadline = deadline
-        """May be changed at any time."""
+        """May be changed at any time. With 0, what is expected has to be there already."""
         self.time_line = TimeLine()
         self.iopub, self.shell, self.control, self.stdin = self._channels = [
             ProtocolChannel(name, self) for name in READ_CHANNELS
