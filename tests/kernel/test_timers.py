@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import pytest
@@ -31,6 +33,10 @@ from tests.support.kernels import Cell, Cells, Serving, serving
 @pytest.fixture
 def clock() -> VirtualClock:
     return VirtualClock()
+
+
+def inproc() -> ConnectionInfo:
+    return ConnectionInfo(transport="inproc", ip="timers", key=random_key())
 
 
 def sent_at(shown: Message) -> float:
@@ -101,12 +107,11 @@ class TestStreams:
             kernel.write("stdout", "begun")
             clock.advance(30)
 
-        place = ConnectionInfo(transport="inproc", ip="timers", key=random_key())
         context: Context
         with (
             zmq.Context() as context,
             serving(
-                Cells(cell=cell), place, context=context, options=Options(stream_seconds=10), clock=clock
+                Cells(cell=cell), inproc(), context=context, options=Options(stream_seconds=10), clock=clock
             ) as kernel,
             ProtocolClient(kernel, context=context) as client,
         ):
@@ -134,6 +139,43 @@ class TestBusy:
             go_on.set()
             client.iopub.expect(idle())
             client.shell.expect(execute_reply("ok"))
+
+
+class TestInterrupts:
+    def test_one_that_goes_unheard_is_sent_again_each_100_ms(
+        self, monkeypatch: pytest.MonkeyPatch, clock: VirtualClock
+    ) -> None:
+        sent: list[float] = []
+        monkeypatch.setattr(signal, "pthread_kill", lambda ident, number: sent.append(round(clock.monotonic(), 6)))
+
+        def cell(kernel: Kernel) -> None:
+            bell = kernel._execution.interrupts._bell
+            assert bell is not None
+            # What C writes when a signal comes, and Python's handler does not run.
+            bell.send(bytes([signal.SIGINT]))
+            clock.advance(0.35)
+
+        context: Context
+        with zmq.Context() as context:
+            cells = Cells(cell=cell)
+            kernel = Kernel(cells, inproc(), context=context, clock=clock)
+
+            def ask() -> None:
+                try:
+                    assert cells.started.wait(DEADLINE)
+                    with ProtocolClient(kernel, context=context) as client:
+                        client.execute("cell")
+                        client.iopub.expect(busy(), execute_input(), idle())
+                        client.shell.expect(execute_reply("ok"))
+                finally:
+                    kernel.end()
+
+            with ThreadPoolExecutor(1) as pool:
+                asking = pool.submit(ask)
+                # On this thread, which is the main one: signals come nowhere else.
+                kernel.serve()
+                asking.result(DEADLINE)
+        assert sent == [0.1, 0.2, 0.3]
 
 
 class TestRegistration:
