@@ -8,12 +8,11 @@ from pathlib import Path
 import pytest
 
 from kernelbridge.frontend.bridge import connect
-from kernelbridge.frontend.errors import BridgeClosedError, KernelStartError
+from kernelbridge.frontend.errors import BridgeClosedError
 from kernelbridge.testing import (
     DEADLINE,
     ManualKernel,
     ScriptedKernel,
-    always,
     bad_signature,
     busy,
     comm_msg,
@@ -76,17 +75,6 @@ class TestReady:
             bridge = connect(kernel.connection, timeout=DEADLINE)
             for execution in [bridge.execute(code) for code in codes]:
                 execution.result(DEADLINE)
-            bridge.close()
-
-    def test_a_kernel_that_never_answers(self) -> None:
-        with ScriptedKernel(always(request("kernel_info"))) as kernel:
-            bridge = connect(kernel.connection, timeout=0.05)
-            execution = bridge.execute("1")
-            with pytest.raises(KernelStartError, match=r"was not ready after 0.05 s: it has not answered .* on Shell"):
-                bridge.wait_ready(DEADLINE)
-            with pytest.raises(KernelStartError):
-                execution.result(DEADLINE)
-            assert bridge.status == "dead"
             bridge.close()
 
     def test_a_connection_file_that_is_not_there(self, folder: Path) -> None:
