@@ -76,7 +76,7 @@ class KernelSockets:
     def __init__(self, connection: ConnectionInfo, context: Context) -> None:
         self._context = context
         self._sockets: dict[Channel, Socket] = {}
-        self._poller = zmq.Poller()
+        self._poller, self._watched = zmq.Poller(), zmq.Poller()
         ports: dict[Channel, int] = {}
         try:
             for channel in CHANNELS:
@@ -103,12 +103,11 @@ class KernelSockets:
 
     def sleep(self, seconds: float | None) -> None:
         """Read nothing for so long (None: for ever), or until what is watched has something to read."""
-        for channel in CHANNELS:
-            self._poller.unregister(self._sockets[channel])
-        self._poller.poll(None if seconds is None else round(seconds * 1000))
+        self._watched.poll(None if seconds is None else max(0, round(seconds * 1000)))
 
     def watch(self, socket: Socket) -> None:
-        """Let `read` return, too, when another socket has something to read."""
+        """Let `read` and `sleep` return when another socket has something to read."""
+        self._watched.register(socket, zmq.POLLIN)
         self._poller.register(socket, zmq.POLLIN)
 
     def read(self, seconds: float | None) -> list[tuple[Channel, list[Frame]]]:

@@ -1,8 +1,10 @@
 """A scripted kernel in a process of its own: for frontends that launch kernels by name, and see them exit.
 
-with scripted_kernelspec(on(execute_request("a"), busy(), stdout("last words"), die(3))) as name:
-    with launch(name) as bridge:
-        ...
+    with scripted_kernelspec(on(execute_request("a"), busy(), stdout("last words"), die(3))) as name:
+        with launch(name) as bridge:
+            ...
+
+What went wrong in the process is raised where its kernelspec was made.
 """
 
 from __future__ import annotations

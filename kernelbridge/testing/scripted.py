@@ -135,13 +135,16 @@ class Player(ManualKernel):
         # Who has been told to end waits for nothing more.
         asleep = self.words.rest() and not self._ending
         problem = super().receive(seconds if asleep else 0)
+        self._listen()
+        return problem
+
+    def _listen(self) -> None:
         self.words.answer()
         for word in self.words.take():
             if word is None:
                 self._ending = True
             else:
                 self._cues.add(word)
-        return problem
 
     def hopeless(self) -> str:
         if not self._ending or self.dead or self._hangs:
@@ -168,7 +171,14 @@ class Player(ManualKernel):
         if self._begun == len(self._outline):
             # It may never come back.
             self._on_played()
-        self._sockets.sleep(None if self._patient else self.deadline)
+        end = time.monotonic() + self.deadline
+        while not self._ending:
+            left = end - time.monotonic()
+            if left <= 0 and not self._patient:
+                return
+            if self.words.rest():
+                self._sockets.sleep(None if self._patient else left)
+            self._listen()
 
     # The report
 

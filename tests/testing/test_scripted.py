@@ -369,6 +369,25 @@ def test_a_kernel_that_hangs_answers_no_heartbeat_either(monkeypatch: pytest.Mon
         client.context.term()
 
 
+def test_a_kernel_that_is_told_to_end_before_it_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = threading.Event()
+
+    def wait_for_the_end() -> None:
+        assert told.wait(DEADLINE)
+
+    kernel = ScriptedKernel(on(execute_request("a"), call(wait_for_the_end)), on(execute_request("b"), hang()))
+    wake = kernel._thread.wake
+
+    def wake_and_tell() -> None:
+        wake()
+        told.set()
+
+    monkeypatch.setattr(kernel._thread, "wake", wake_and_tell)
+    with kernel, connect(kernel.connection, timeout=DEADLINE) as bridge:
+        bridge.execute("a")
+        bridge.execute("b")
+
+
 def test_a_kernel_that_dies() -> None:
     script = on(execute_request("a"), busy(), flood(1000, stdout("x")), die())
     with ScriptedKernel(script) as kernel, ProtocolClient(kernel.connection) as client:
