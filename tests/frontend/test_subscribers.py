@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from concurrent.futures import Future
-from contextlib import nullcontext
 
 import zmq
 
 from kernelbridge.bridges.clock import SystemClock
 from kernelbridge.bridges.socket_bridge import Context
-from kernelbridge.frontend.execution import Execution, Tracker
+from kernelbridge.frontend.execution import Execution
 from kernelbridge.frontend.link import Link
 from kernelbridge.frontend.subscribers import Subscribers
 from kernelbridge.wire.frames import Limits
 from kernelbridge.wire.messages import Header, Message
 from kernelbridge.wire.signing import Signer
-from kernelbridge.wire.strays import Strays
 
 
 def message(number: int) -> Message:
@@ -56,16 +54,3 @@ def test_f2_who_is_told_that_an_execution_is_done_finds_its_outputs_handed_out()
     subscription.close()
     link.close(0)
     context.term()
-
-
-def test_f2_what_was_read_in_a_row_with_the_idle_and_came_behind_it_belongs_to_nobody() -> None:
-    """A thread of a cell that is over still prints; its subscribers see it, and the execution has ended."""
-    tracker = Tracker("session", Strays())
-    execution = Execution(Header("1", "execute_request", "session"), "1", nullcontext())
-    tracker.add(execution.running)
-    assert tracker.replied("shell", Message(Header("r", "execute_reply"), {"status": "ok"}, execution.header)) == []
-    idle = Message(Header("i", "status"), {"execution_state": "idle"}, execution.header)
-    late = Message(Header("l", "stream"), {"name": "stdout", "text": "late"}, execution.header)
-    (ended,) = tracker.published([idle, late])
-    assert ended.request is execution.running
-    assert execution.messages == [idle]

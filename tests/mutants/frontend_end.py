@@ -69,7 +69,7 @@ FAULTS = (
         "                    parent = request = execution = None\n",
         "                    fresh = []\n",
         "F2",
-        (SUBSCRIBERS,),
+        (EXECUTION,),
     ),
     Fault(
         "a late reader misses the past",
@@ -173,7 +173,7 @@ FAULTS = (
         "            finished.wait()\n",
         "            end()\n",
         "F6",
-        (DEATHS, LAUNCH),
+        ("tests/frontend/test_last_words.py",),
     ),
     Fault(
         "nobody is told that the kernel is dead",
@@ -181,7 +181,7 @@ FAULTS = (
         "            self.subscribers.hand([dead])\n",
         "",
         "F6",
-        (DEATHS, LAUNCH),
+        (DEATHS,),
     ),
     Fault(
         "a crash leaves what is open open",
