@@ -26,6 +26,7 @@ def test_the_readme_has_a_snippet_for_each_use() -> None:
         "Embed in asyncio",
         "Write a kernel",
         "Assert a protocol sequence",
+        "Test a frontend",
     ]
 
 
@@ -50,6 +51,10 @@ EXPECTED = {
     "Embed in a program with threads": ["one\n42\nok\n", "stream\n", "['"],
     "Embed in asyncio": ["execute_input", "'text': '0\\n", "ok\n"],
     "Write a kernel": ["HELLO\n"],
+    "Test a frontend": [
+        "ok ['status', 'stream', 'status']\nok ['status', 'stream', 'status']\n",
+        "{'iopub: replayed message': 1} False\n",
+    ],
 }
 
 
