@@ -11,6 +11,7 @@ import threading
 from typing import Any
 
 PAUSE_SECONDS = 0.05
+"""In real time, whatever the kernel's clock is: the thread is IPython's, and no frontend sees what it does."""
 
 
 class PacedFlag(threading.Event):
