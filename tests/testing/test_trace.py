@@ -66,6 +66,7 @@ from kernelbridge.wire.frames import encode
 from kernelbridge.wire.messages import Header, Message, Session
 from kernelbridge.wire.packing import pack
 from kernelbridge.wire.signing import Signer
+from tests.support import exchange
 from tests.support.kernels import PYTHON_KERNEL, Cells, process, serving, tcp
 
 DEADLINE = 60
@@ -157,6 +158,22 @@ def items_until(items: Iterator[Record | Note], last: Message) -> Iterator[Recor
         message = item.message if isinstance(item, Record) else None
         if message and message.parent_id == last.msg_id and message.content.get("execution_state") == "idle":
             return
+
+
+def test_what_a_kernel_of_ours_has_shown_before_its_end_is_seen_behind_it() -> None:
+    with contextlib.ExitStack() as life:
+        kernel = life.enter_context(serving(Cells(say=say)))
+        with Tracer(kernel.connection) as tracer:
+            items = iter(tracer)
+            until(items, "all channels")
+            with ProtocolClient(kernel) as client:
+                exchange.run(client, "say", stdout("x"))
+                until(items, "-> shell execute_request 'say'")
+                exchange.run(client, "say", stdout("x"))
+            life.close()
+            rest = [said(item) for item in items]
+    assert rest.count("<- iopub stdout 'x'") == 2
+    assert rest[-1] == "the kernel has gone"
 
 
 @pytest.mark.parametrize("command", [IPYTHON_KERNEL], ids=["ipykernel"])

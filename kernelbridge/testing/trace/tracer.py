@@ -10,6 +10,7 @@ What the tracer itself asks of the kernel, and what that causes, is not shown.
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import sys
 import tempfile
@@ -250,7 +251,9 @@ class Tracer:
                 self._held += copied
         # When they have been taken, so that who shows them slowly lets the kernel drop what it cannot keep.
         if read:
-            self._copies.send(b"%d" % read)
+            # To nobody, when the kernel has gone.
+            with contextlib.suppress(zmq.Again):
+                self._copies.send(b"%d" % read, zmq.NOBLOCK)
         yield from self._join()
 
     def _join(self) -> Iterator[Record | Note]:
