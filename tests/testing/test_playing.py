@@ -192,6 +192,20 @@ def test_what_nobody_waits_for_is_in_the_transcript_too() -> None:
     assert "message 3: its type is stream, not status" in played.difference(stored)
 
 
+def test_what_somebody_else_has_asked_is_not_waited_for() -> None:
+    with ProtocolClient(Echoing()) as client:
+        client.execute("hi")
+        client.iopub.expect(busy(), execute_input(), stdout("hi there\n"), idle())
+        client.shell.expect(execute_reply())
+        stored = Transcript.of(client)
+    others = [one for one in stored.records if one.direction == "<-"]
+    alone = [one for one in recorded().records if one.message and one.message.msg_type == "kernel_info_request"]
+    played = play_frontend(Transcript([*others, *alone]), Echoing(), deadline=DEADLINE)
+    assert [one.message.msg_type for one in played.records if one.message and one.direction == "->"] == [
+        "kernel_info_request"
+    ]
+
+
 # As a kernel
 
 

@@ -32,8 +32,9 @@ def play_frontend(
     """Send `kernel` what the frontends of a transcript have sent, and return what passed this time.
 
     Each message is sent when the kernel has sent all that it had sent before it in the transcript: as many messages of
-    each type in answer to each request, and as much text; or, where it does otherwise this time, all that there is in
-    answer to that request. Raises `ProtocolFailure` if that does not come within `deadline` seconds.
+    each type in answer to each request, and as much text. Where it does otherwise this time, a request's `idle` is the
+    end of what it publishes, and a reply the end of what it replies. Raises `ProtocolFailure` if that does not come
+    within `deadline` seconds.
 
     All is sent by one frontend. Subscriptions and heartbeats are not played: that frontend has its own.
     """
@@ -50,7 +51,6 @@ class _Frontend:
     def __init__(self, client: ProtocolClient, records: Sequence[Record]) -> None:
         self._client = client
         self._records = [record for record in records if record.channel not in ("iopub", "hb") or record.message]
-        self._asked = {record.message.msg_id for record in self._records if record.message and record.direction == "->"}
         # What the kernel has sent before in the transcript, and what it has sent now.
         self._due: Counter[tuple[_Cause, str]] = Counter()
         self._come: Counter[tuple[_Cause, str]] = Counter()
@@ -126,7 +126,8 @@ class _Frontend:
 
     def _fall_due(self, channel: Channel, message: Message) -> None:
         unasked = message.parent_id is None and message.msg_type in _UNASKED
-        if not unasked and (message.parent_id is None or message.parent_id in self._asked):
+        # What somebody else has asked is not asked this time.
+        if not unasked and (message.parent_id is None or message.parent_id in self._now):
             self._due[self._key(channel, message, message.parent_id)] += self._amount(message)
 
     def _await(self, what: str) -> None:

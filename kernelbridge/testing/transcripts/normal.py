@@ -37,10 +37,11 @@ from kernelbridge.wire.messages import Message
 
 __all__ = ["Entry", "Lane", "normalise"]
 
-_ORDER: Final[tuple[Channel, ...]] = ("iopub", "shell", "control", "stdin")
-_SENT_ORDER: Final[tuple[Channel, ...]] = ("shell", "control", "stdin", "iopub")
+_SENT_ORDER: Final[tuple[Channel, ...]] = ("shell", "control", "stdin", "iopub", "hb")
+_COME_ORDER: Final[tuple[Channel, ...]] = ("iopub", "shell", "control", "stdin", "hb")
 
 _SHORTEST_INSIDE: Final = 8
+"""How many characters an id needs to be looked for inside of texts."""
 _UUID: Final = r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}"
 _WORD: Final = re.compile(r"[0-9A-Za-z_-]{8,}")
 _ADDRESS: Final = re.compile(r"(?<= at )0x[0-9a-fA-F]+|(?<=: )0x[0-9a-fA-F]+(?=>)")
@@ -160,19 +161,19 @@ class _Normal:
 
     def _walk(self) -> Iterator[tuple[Lane, Message]]:
         """Give the messages in an order that is the same, whatever came first on different channels."""
-        causes: list[str | None] = []
+        causes: set[str | None] = set()
         for channel, messages in self._sent.items():
             for message in messages:
                 yield Lane("->", channel), message
-                causes.append(message.msg_id)
+                causes.add(message.msg_id)
                 yield from self._caused_by(message.msg_id)
         for _, parent in self._come:
             if parent not in causes:
-                causes.append(parent)
+                causes.add(parent)
                 yield from self._caused_by(parent)
 
     def _caused_by(self, parent: str | None) -> Iterator[tuple[Lane, Message]]:
-        for channel in _ORDER:
+        for channel in _COME_ORDER:
             for message in self._come.get((channel, parent), ()):
                 yield Lane("<-", channel, self._parent_name(parent)), message
 
