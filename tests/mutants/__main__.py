@@ -1,4 +1,4 @@
-"""The command: `python -m tests.mutants [NAME...] [--list] [--jobs N] [--write]`.
+"""The command: `python -m tests.mutants [NAME...] [--list] [--jobs N] [--named] [--write]`.
 
 Each fault is put into a private copy of the tree, and the tests that should catch it are run there; when they do not,
 the rest of the suite that is not slow is. The exit status is 1 when a fault survives or does not apply any more, 2 for
@@ -22,7 +22,7 @@ from tests.mutants.faults import FAULTS
 from tests.mutants.table import TABLE, Verdict, heading, keep, row
 from tests.mutants.trial import Outcome, Patience, copy_work_tree, faulty_copy, private_folder, run_tests
 
-NAMED = Patience(test=20, run=150)
+NAMED = Patience(test=30, run=150)
 """With the tests that a fault names: many times as long as they take, and less than one of them waits in vain."""
 
 REST = Patience(test=120, run=1800)
