@@ -73,7 +73,8 @@ class Verdict:
     note: str = ""
     """One line: why there is no result, or what the first violation was."""
     example: str = ""
-    """The lines of the first violation: what was wrong, and everything that was sent and received."""
+    """The lines of the first violation, or of what could not be measured: what was wrong, and all that was sent and
+    received."""
     seconds: float = 0.0
     """How long it took."""
 

@@ -127,6 +127,8 @@ class Procedure:
     """How long one trial may take."""
     budget: float = _RULE_SECONDS
     """After how many seconds no further trial is begun."""
+    fresh: bool = False
+    """Whether it is tried on a kernel that has done nothing else."""
     kind: Kind | None = None
 
 

@@ -152,18 +152,25 @@ class _Trying:
         self._note = self._example = ""
 
     def run(self, trials: int) -> Verdict:
+        if self._procedure.fresh:
+            self._subject.end()
+        status: Status | None = None
         try:
             for number in range(trials):
                 if number and time.monotonic() - self._began > self._procedure.budget:
                     break
-                end = self._try_once(number)
-                if end is not None:
-                    return self._verdict(end)
-        except NotApplicable as reason:
-            return self._without_result("not applicable", reason)
-        except (NotMeasured, BridgeError) as reason:
-            return self._without_result("not measured", reason)
-        return self._verdict("violated" if self._violations else "held")
+                status = self._try_once(number)
+                if status is not None:
+                    break
+        except (NotApplicable, NotMeasured, BridgeError) as reason:
+            # What was found before stands.
+            if not self._tried:
+                status = "not applicable" if isinstance(reason, NotApplicable) else "not measured"
+            self._note = self._note or _one_line(str(reason))
+        if self._violations:
+            # What it has been through is not to be held against it by another rule.
+            self._subject.end()
+        return self._verdict(status or ("violated" if self._violations else "held"))
 
     def _try_once(self, number: int) -> Status | None:
         """Try once. Returns how the rule ends here, if it does."""
@@ -175,6 +182,9 @@ class _Trying:
         end: Status | None = None
         try:
             problem = procedure.try_once(trial)
+        except NotMeasured as reason:
+            self._example = self._example or kernel.report(str(reason))
+            raise
         except (KernelDied, KernelHung) as failure:
             problem = str(failure)
             end = "died" if isinstance(failure, KernelDied) else "hung"
@@ -215,12 +225,3 @@ class _Trying:
             self._example,
             time.monotonic() - self._began,
         )
-
-    def _without_result(self, status: Status, reason: Exception) -> Verdict:
-        note = _one_line(str(reason))
-        # What was found before stands.
-        if self._tried:
-            self._note = self._note or note
-            return self._verdict("violated" if self._violations else "held")
-        seconds = time.monotonic() - self._began
-        return Verdict(self._procedure.rule, self._subject.name, status, self._tried, note=note, seconds=seconds)

@@ -38,7 +38,8 @@ Statement = Literal[
 """``setup``: run once, before the others. ``print``, ``stderr``: a line with the mark. ``comm``: sends the mark on a
 comm that the setup has opened. ``input``: asks for a line, under a prompt with the mark, and prints it. ``sleep``: that
 many milliseconds, without computing. ``loop``: computes for ever. ``hold``: holds the interpreter's lock for that many
-milliseconds. ``many``: that many lines, each shown at once, marked from 1. ``big``: one line of that many letters x.
+milliseconds. ``many``: that many lines, each flushed where that costs little, marked from 1. ``big``: one line of that
+many letters x.
 ``comment``: what makes the rest of a line a comment."""
 
 
@@ -122,7 +123,7 @@ _R = Samples(
         "input": "cat(readline('<{n}>'), '\\n')",
         "sleep": "Sys.sleep({n} / 1000)",
         "loop": "while (TRUE) {}",
-        "many": "for (number in 1:{n}) { cat(paste0('<', number, '>\\n')); flush.console() }",
+        "many": "for (number in 1:{n}) cat(paste0('<', number, '>\\n'))",
         "big": "cat(strrep('x', {n}), '\\n')",
         "comment": "#",
     },

@@ -253,6 +253,7 @@ def listed(trial: Trial) -> str:
     'specification, "Kernel shutdown"',
     most=1,
     seconds=10.0,
+    fresh=True,
 )
 def shutdown(trial: Trial) -> str:
     kernel = trial.kernel

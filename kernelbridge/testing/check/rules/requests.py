@@ -199,17 +199,22 @@ def all_answered(trial: Trial) -> str:
 # What an error does
 
 
-def _failing(trial: Trial, **options: Any) -> tuple[Message, list[Message]]:
-    """Send a cell that fails after a while and three more behind it, and return all four once the first has failed."""
+def _send_failing(trial: Trial, **options: Any) -> tuple[Message, list[Message]]:
+    """Send a cell that fails after a while and three more behind it, and return all four."""
     kernel = trial.kernel
     # Known before anything is sent.
     codes = [trial.cell(("print", number)) for number in (1, 2, 3)]
     failing = kernel.execute(trial.cell(("sleep", _QUEUED_MILLISECONDS), ("error", 9)), **options)
-    queued = [kernel.execute(code) for code in codes]
-    if kernel.finish(failing).status != "error":
+    return failing, [kernel.execute(code) for code in codes]
+
+
+def _behind_failure(trial: Trial, **options: Any) -> list[Message]:
+    """Do the same, and return the three once the first has failed."""
+    failing, queued = _send_failing(trial, **options)
+    if trial.kernel.finish(failing).status != "error":
         _outcomes(trial, queued)
-        raise NotMeasured("the sample of an error does not fail")
-    return failing, queued
+        raise NotMeasured("the cell that fails is not answered with an error")
+    return queued
 
 
 def _outcomes(trial: Trial, queued: list[Message]) -> list[Handled | None]:
@@ -221,6 +226,25 @@ def _outcomes(trial: Trial, queued: list[Message]) -> list[Handled | None]:
 
 
 @rule(
+    "abort.error",
+    "With cells queued behind it, a cell that fails is answered with its error, and no other is",
+    'specification, "Request-Reply": the request failed due to an error',
+    needs=("print", "sleep", "error"),
+    most=5,
+)
+def abort_error(trial: Trial) -> str:
+    failing, queued = _send_failing(trial)
+    status = trial.kernel.finish(failing).status
+    outcomes = _outcomes(trial, queued)
+    if status != "error":
+        return f"the cell that fails is answered with {status!r}"
+    for outcome in outcomes:
+        if outcome is not None and trial.marks(outcome.shown) and outcome.status != "ok":
+            return f"a cell that ran behind it and did not fail is answered with {outcome.status!r}"
+    return ""
+
+
+@rule(
     "abort.queued",
     "After an error, what was queued behind it does not run",
     f"{_EXECUTE}: stop_on_error aborts the execution queue; contract K11",
@@ -228,7 +252,7 @@ def _outcomes(trial: Trial, queued: list[Message]) -> list[Handled | None]:
     most=5,
 )
 def abort_queued(trial: Trial) -> str:
-    _, queued = _failing(trial)
+    queued = _behind_failure(trial)
     _outcomes(trial, queued)
     ran = [number for number, one in enumerate(queued, 1) if trial.marks(trial.kernel.published(one))]
     return f"{len(ran)} of {len(queued)} queued cells ran" if ran else ""
@@ -242,7 +266,7 @@ def abort_queued(trial: Trial) -> str:
     most=5,
 )
 def abort_replies(trial: Trial) -> str:
-    _, queued = _failing(trial)
+    queued = _behind_failure(trial)
     for request, outcome in zip(queued, _outcomes(trial, queued), strict=True):
         if outcome is None:
             return "a queued request has no reply"
@@ -262,7 +286,7 @@ def abort_replies(trial: Trial) -> str:
     most=5,
 )
 def abort_unasked(trial: Trial) -> str:
-    _, queued = _failing(trial, stop_on_error=False)
+    queued = _behind_failure(trial, stop_on_error=False)
     outcomes = _outcomes(trial, queued)
     ran = sum(outcome is not None and bool(trial.marks(outcome.shown)) for outcome in outcomes)
     return "" if ran == len(queued) else f"{len(queued) - ran} of {len(queued)} queued cells did not run"

@@ -76,6 +76,7 @@ def ids(trial: Trial) -> str:
     "wire.session",
     "All that a kernel sends names one session, which is not the client's",
     'specification, "Message Header": a kernel session ID should identify a particular kernel process',
+    "expectation",
 )
 def session(trial: Trial) -> str:
     said = _conversation(trial)
