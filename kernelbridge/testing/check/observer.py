@@ -18,7 +18,7 @@ from kernelbridge.bridges.clock import SystemClock
 from kernelbridge.bridges.socket_bridge import Context, Frame
 from kernelbridge.testing.check.failures import KernelDied, KernelHung
 from kernelbridge.testing.report import Event, TimeLine
-from kernelbridge.testing.sockets import Sockets, Until
+from kernelbridge.testing.sockets import READ_CHANNELS, Sockets, Until
 from kernelbridge.wire.connection import Channel, ConnectionInfo
 from kernelbridge.wire.errors import WireError
 from kernelbridge.wire.frames import decode, encode
@@ -208,15 +208,15 @@ class Observer:
         end = self._end if seconds is None else time.monotonic() + seconds
         self._read(0)
         while not condition():
+            # What it had sent on any channel before it went is read by now.
+            if all(map(self._sockets.gone, READ_CHANNELS)):
+                raise self._died()
             left = end - time.monotonic()
             if left <= 0:
                 if seconds is not None:
                     return False
                 raise KernelHung(f"{missing} within {self._end - self._began:g} s")
             self._read(left)
-            # What it had sent before it went is read by now.
-            if self._sockets.gone("shell") and not condition():
-                raise self._died()
         return True
 
     def settle(self) -> None:

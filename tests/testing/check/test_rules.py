@@ -1,0 +1,67 @@
+"""Each rule holds on a kernel that keeps it, and fires on one that breaks it."""
+
+from __future__ import annotations
+
+import pytest
+
+from kernelbridge.testing.check.procedure import Procedure
+from kernelbridge.testing.check.rules import PROCEDURES, liveness
+from kernelbridge.testing.check.run import try_rule
+from tests.testing.check import faults
+from tests.testing.check.kernels import Faulty, Right, Subject
+
+BY_ID = {procedure.rule.id: procedure for procedure in PROCEDURES}
+
+ONE_THREAD = {
+    "interrupt.pause",
+    "interrupt.loop",
+    "interrupt.input",
+    "control.beside-shell",
+    "heartbeat.pause",
+}
+"""The rules that a kernel of one thread cannot keep."""
+
+
+@pytest.fixture(autouse=True)
+def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What never ends here is seen to be so early."""
+    monkeypatch.setattr(liveness, "_INTERRUPT_SECONDS", 0.5)
+
+
+@pytest.mark.parametrize("procedure", PROCEDURES, ids=lambda procedure: procedure.rule.id)
+def test_this_library_keeps_every_rule(procedure: Procedure) -> None:
+    with Subject(Right) as subject:
+        verdict = try_rule(procedure, subject, 2)
+    if procedure.rule.id == "heartbeat.held" or procedure.rule.theme == "subshells":
+        # The tests' own interpreter would be held; and the kernel end has no subshells yet.
+        assert verdict.status == "not applicable"
+    else:
+        assert (verdict.status, verdict.violations) == ("held", 0), verdict.example
+        assert verdict.trials >= 1
+
+
+@pytest.mark.parametrize(
+    "procedure",
+    [one for one in PROCEDURES if one.rule.id not in ONE_THREAD and "hold" not in one.needs],
+    ids=lambda procedure: procedure.rule.id,
+)
+def test_a_kernel_of_one_thread_keeps_the_others(procedure: Procedure) -> None:
+    with Subject(Faulty) as subject:
+        verdict = try_rule(procedure, subject, 2)
+    expected = "not applicable" if procedure.rule.theme == "subshells" else "held"
+    assert verdict.status == expected, verdict.example
+
+
+@pytest.mark.parametrize(("rule", "fault"), faults.OF_RULES, ids=lambda value: getattr(value, "__name__", value))
+def test_the_rule_fires(rule: str, fault: type[Faulty]) -> None:
+    with Subject(fault, faults.SAMPLES, **faults.INFO) as subject:
+        verdict = try_rule(BY_ID[rule], subject, 2)
+    assert verdict.status == faults.STATUS.get(rule, "violated"), (verdict.note, verdict.example)
+    assert 1 <= verdict.violations <= verdict.trials
+    assert verdict.note
+    # What was wrong, and what was sent and received.
+    assert verdict.example.count("\n") >= 1
+
+
+def test_every_rule_is_shown_to_fire() -> None:
+    assert {rule for rule, _ in faults.OF_RULES} == set(BY_ID)
