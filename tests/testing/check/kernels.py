@@ -16,6 +16,7 @@ import zmq
 
 from kernelbridge.bridges.clock import SystemClock
 from kernelbridge.bridges.socket_bridge import Context, Frame, Socket
+from kernelbridge.testing import DEADLINE
 from kernelbridge.testing.check.observer import Observer
 from kernelbridge.testing.check.samples import Samples, Statement
 from kernelbridge.wire.connection import CHANNELS, Channel, ConnectionInfo, random_key
@@ -24,7 +25,6 @@ from kernelbridge.wire.errors import WireError
 from kernelbridge.wire.frames import decode, encode
 from kernelbridge.wire.messages import Message, Session
 from kernelbridge.wire.signing import Signer
-from tests.support.client import DEADLINE
 from tests.support.kernels import Cells, serving
 
 _WORDS: tuple[Statement, ...] = (
