@@ -162,7 +162,8 @@ class _Trying:
                 status = self._try_once(number)
                 if status is not None:
                     break
-        except (NotApplicable, NotMeasured, BridgeError) as reason:
+        # A kernel that dies or hangs while a rule is tried is told of by `_try_once`; here, one that does not start.
+        except (NotApplicable, NotMeasured, BridgeError, KernelDied, KernelHung) as reason:
             # What was found before stands.
             if not self._tried:
                 status = "not applicable" if isinstance(reason, NotApplicable) else "not measured"

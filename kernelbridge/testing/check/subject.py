@@ -72,7 +72,11 @@ class Launched:
                 return self._at_rest(self._observer)
             except (KernelDied, KernelHung):
                 self.end()
-        return self._start()
+        try:
+            return self._start()
+        except BaseException:
+            self.end()
+            raise
 
     def end(self) -> None:
         """End the kernel. The next one that is needed is a new one."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from kernelbridge.testing.check.failures import KernelHung
+from kernelbridge.testing.check.observer import Observer
 from kernelbridge.testing.check.procedure import Procedure
 from kernelbridge.testing.check.rules import PROCEDURES, liveness
 from kernelbridge.testing.check.run import try_rule
@@ -65,3 +67,27 @@ def test_the_rule_fires(rule: str, fault: type[Faulty]) -> None:
 
 def test_every_rule_is_shown_to_fire() -> None:
     assert {rule for rule, _ in faults.OF_RULES} == set(BY_ID)
+
+
+class DeadOnArrival(Subject):
+    """One that does not start anew."""
+
+    def ready(self) -> Observer:
+        if self.started:
+            raise KernelHung("no reply to kernel_info_request within 5 s")
+        return super().ready()
+
+
+def test_a_kernel_that_does_not_start_again_ends_the_rule_with_what_was_found() -> None:
+    with DeadOnArrival(faults.Fragile) as subject:
+        frames = try_rule(BY_ID["malformed.frames"], subject, 2)
+        parts = try_rule(BY_ID["malformed.parts"], subject, 2)
+    assert (frames.status, frames.violations, frames.trials) == ("violated", 1, 1)
+    assert (parts.status, parts.note) == ("not measured", "no reply to kernel_info_request within 5 s")
+
+
+def test_variants_are_tried_on_a_new_kernel_each_that_the_one_before_has_killed() -> None:
+    with Subject(faults.Fragile) as subject:
+        verdict = try_rule(BY_ID["malformed.frames"], subject, 1)
+        assert subject.started == verdict.trials == verdict.violations == BY_ID["malformed.frames"].variants
+    assert verdict.note == "one empty frame: it has died"

@@ -70,7 +70,7 @@ def lines(trial: Trial) -> str:
 
 @rule(
     "load.idle",
-    f"Of {_LINES:,} lines printed in a row none comes behind the idle, or with another cell as its parent",
+    f"Of {_LINES:,} lines printed in a row none comes behind the idle",
     'specification, "Kernel status": idle, when it has finished publishing associated IOPub messages',
     needs=("many",),
     most=2,
