@@ -91,3 +91,9 @@ def test_variants_are_tried_on_a_new_kernel_each_that_the_one_before_has_killed(
         verdict = try_rule(BY_ID["malformed.frames"], subject, 1)
         assert subject.started == verdict.trials == verdict.violations == BY_ID["malformed.frames"].variants
     assert verdict.note == "one empty frame: it has died"
+
+
+def test_a_kernel_that_dies_of_a_wrong_signature_has_not_obeyed_it() -> None:
+    with Subject(faults.Fragile) as subject:
+        verdict = try_rule(BY_ID["malformed.signature"], subject, 2)
+    assert verdict.status == "held", verdict.example

@@ -20,10 +20,10 @@ _BUSY_MILLISECONDS = 1_000
 _LONGEST = Kind("s", "longest", max)
 
 
-def _started(trial: Trial, *steps: tuple[Statement, int] | Statement, **options: Any) -> Message:
+def _started(trial: Trial, *steps: tuple[Statement, int] | Statement) -> Message:
     """Start a cell that goes on for a while, and return its request when it runs."""
     kernel = trial.kernel
-    request = kernel.execute(trial.cell(("print", 1), *steps), **options)
+    request = kernel.execute(trial.cell(("print", 1), *steps))
     # A kernel need not show at once what is printed; its busy is there.
     kernel.wait("", lambda: bool(trial.marks(kernel.published(request))) or kernel.has_reply(request), 1.0)
     return request
@@ -34,6 +34,12 @@ def _interrupted(trial: Trial, *steps: tuple[Statement, int] | Statement) -> str
     request = _started(trial, *steps)
     if kernel.has_reply(request):
         raise NotMeasured("the sample ends before it can be interrupted")
+    return _interrupt(trial, request)
+
+
+def _interrupt(trial: Trial, request: Message) -> str:
+    """Interrupt a cell, and return what is wrong if it does not end, or the next one does not run."""
+    kernel = trial.kernel
     began = time.monotonic()
     trial.running.interrupt()
     if not kernel.wait("", lambda: kernel.has_reply(request), _INTERRUPT_SECONDS):
@@ -86,15 +92,7 @@ def interrupt_input(trial: Trial) -> str:
     kernel.wait("neither a reply nor a prompt", lambda: bool(kernel.received("stdin")) or kernel.has_reply(request))
     if not kernel.received("stdin"):
         raise NotApplicable("the kernel does not ask the frontend for input")
-    began = time.monotonic()
-    trial.running.interrupt()
-    if not kernel.wait("", lambda: kernel.has_reply(request), _INTERRUPT_SECONDS):
-        trial.abandoned = True
-        return f"the prompt still stands {_INTERRUPT_SECONDS:g} s after the interrupt"
-    trial.measured = time.monotonic() - began
-    kernel.finish(request)
-    status = kernel.run(trial.cell(("print", 2))).status
-    return "" if status == "ok" else f"the next cell is answered with {status!r}"
+    return _interrupt(trial, request)
 
 
 @rule(

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from kernelbridge.bridges.socket_bridge import Frame
-from kernelbridge.testing.check.failures import NotApplicable
+from kernelbridge.testing.check.failures import KernelDied, NotApplicable
 from kernelbridge.testing.check.procedure import Trial, rule
 from kernelbridge.wire.messages import Message
 
@@ -161,7 +161,10 @@ def signature(trial: Trial) -> str:
     forged, given = _forged(trial)
     kernel.send_frames("shell", given)
     # Whether the kernel goes on is another rule's question.
-    trial.abandoned = not kernel.wait("", partial(kernel.has_reply, kernel.send("kernel_info_request")), _PATIENCE)
+    try:
+        trial.abandoned = not kernel.wait("", partial(kernel.has_reply, kernel.send("kernel_info_request")), _PATIENCE)
+    except KernelDied:
+        trial.abandoned = True
     if kernel.has_reply(forged) or trial.marks(kernel.received("iopub")):
         return "it was obeyed"
     return ""
