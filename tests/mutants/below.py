@@ -209,7 +209,7 @@ FAULTS = (
         (FRAMES,),
     ),
     Fault(
-        "a parent's unknown fields are lost",
+        "a header does not go back letter for letter",
         WIRE + "messages.py",
         "        return cls(*texts, subshell_id, extra or _NOTHING, json)",
         "        return cls(*texts, subshell_id, extra or _NOTHING)",
