@@ -129,6 +129,10 @@ class SocketBridge(Service, Generic[T]):
         self._watched[descriptor] = readable
         self._poller.register(descriptor, zmq.POLLIN)
 
+    def unwatch(self, descriptor: int) -> None:
+        """Watch it no more, from the next turn on."""
+        self._poller.unregister(descriptor)
+
     def drain(self, socket: Socket) -> None:
         """Read what has arrived on `socket`, now and on the thread, up to a bound that no flood gets past."""
         for _ in range(_ROWS_IN_A_DRAIN):

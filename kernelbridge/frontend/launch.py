@@ -35,6 +35,7 @@ from kernelbridge.frontend.process import KernelProcess
 from kernelbridge.wire.connection import (
     CHANNELS,
     IPC_PATH_LIMIT,
+    SOCKET_FOLDER_PREFIX,
     Channel,
     ConnectionInfo,
     RegistrationInfo,
@@ -119,9 +120,9 @@ def new_files(transport: LaunchTransport) -> Files:
     files = Files(kernel_id, runtime / f"kernel-{kernel_id}.json")
     if transport == "ipc":
         try:
-            folder = runtime / f"kernelbridge-{kernel_id}"
+            folder = runtime / f"{SOCKET_FOLDER_PREFIX}{kernel_id}"
             if len(os.fsencode(_socket_prefix(folder) + _LONGEST_PORT)) > IPC_PATH_LIMIT:
-                folder = Path(tempfile.mkdtemp(prefix="kernelbridge-"))
+                folder = Path(tempfile.mkdtemp(prefix=SOCKET_FOLDER_PREFIX))
             else:
                 runtime.mkdir(mode=0o700, parents=True, exist_ok=True)
                 folder.mkdir(mode=0o700)

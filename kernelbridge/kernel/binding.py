@@ -1,14 +1,15 @@
-"""Binding a channel's socket, on the thread that owns it."""
+"""Binding a channel's socket, on the thread that owns it, and removing what files that takes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import zmq
 
 from kernelbridge.bridges.socket_bridge import Socket
-from kernelbridge.wire.connection import CHANNELS, Channel, ConnectionInfo
+from kernelbridge.wire.connection import CHANNELS, SOCKET_FOLDER_PREFIX, Channel, ConnectionInfo
 from kernelbridge.wire.errors import ConnectionFileError
 
 
@@ -47,3 +48,13 @@ def remove_files(info: ConnectionInfo, channels: Iterable[Channel]) -> None:
     if info.transport == "ipc" and not info.ip.startswith("@"):
         for channel in channels:
             Path(info.endpoint(channel).removeprefix("ipc://")).unlink(missing_ok=True)
+
+
+def remove_left_behind(file: str, info: ConnectionInfo) -> None:
+    """Remove what the launcher of a kernel would remove, if it were still there."""
+    with suppress(OSError):
+        Path(file).unlink()
+    folder = Path(info.ip).parent
+    if info.transport == "ipc" and folder.name.startswith(SOCKET_FOLDER_PREFIX):
+        with suppress(OSError):
+            folder.rmdir()

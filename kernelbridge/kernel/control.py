@@ -1,6 +1,7 @@
 """The Control thread: what must be heard also while Shell is busy - interrupt, shutdown, kernel_info.
 
-It also looks after interrupts that go unheard, whoever sent them.
+It also looks after interrupts that go unheard, whoever sent them, and hears of what ends a kernel beside a request:
+SIGTERM, and the end of the program that started it.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from kernelbridge.bridges.service import OnCrash
 from kernelbridge.bridges.socket_bridge import Socket
 from kernelbridge.kernel.interrupts import Interrupts
 from kernelbridge.kernel.outputs import Outputs
+from kernelbridge.kernel.parent import Parent
 from kernelbridge.kernel.router import Answers, RouterChannel, Wire
 from kernelbridge.wire.messages import Message
 
@@ -19,7 +21,10 @@ INSIST_SECONDS = 0.1
 
 
 class Control(RouterChannel[None]):
-    """The Control thread. It answers each request as it comes."""
+    """The Control thread. It answers each request as it comes.
+
+    It calls `terminated` when SIGTERM has come, and `abandoned` when the `parent` has ended.
+    """
 
     def __init__(
         self,
@@ -28,20 +33,46 @@ class Control(RouterChannel[None]):
         outputs: Outputs,
         answers: Answers,
         interrupts: Interrupts,
+        terminated: Callable[[], None],
+        abandoned: Callable[[], None],
         on_crash: OnCrash | None = None,
     ) -> None:
         super().__init__("control", wire, bind, outputs, answers, on_crash)
         self._interrupts = interrupts
+        self._terminated = terminated
+        self._abandoned = abandoned
+        self.parent: Parent | None = None
+        """Whose end is the kernel's. Set before the start; owned by the thread from then on."""
         # Owned by the thread.
         self._insists_at: float | None = None
+        self._looks_at: float | None = None
 
     def open_sockets(self) -> None:
         super().open_sockets()
         if self._interrupts.ear is not None:
             self.watch(self._interrupts.ear.fileno(), self._signalled)
+        if self.parent is not None:
+            for descriptor in self.parent.descriptors:
+                self.watch(descriptor, self._orphaned)
+            self._look_later(self.parent.look_seconds)
 
     def _signalled(self) -> None:
         self._insist_later(self._interrupts.listen())
+        if self._interrupts.told_to_end():
+            self._terminated()
+
+    def _orphaned(self) -> None:
+        parent, self.parent = self.parent, None
+        if parent is None:
+            return
+        for descriptor in parent.descriptors:
+            # Readable from now on, for ever.
+            self.unwatch(descriptor)
+        self._looks_at = None
+        self._abandoned()
+
+    def _look_later(self, seconds: float | None) -> None:
+        self._looks_at = None if seconds is None else self.clock.monotonic() + seconds
 
     def _insist_later(self, unheard: bool) -> None:
         self._insists_at = self.clock.monotonic() + INSIST_SECONDS if unheard else None
@@ -50,10 +81,16 @@ class Control(RouterChannel[None]):
         self.answer(self.check(message))
 
     def deadline(self) -> float | None:
-        return self._insists_at
+        return min((due for due in (self._insists_at, self._looks_at) if due is not None), default=None)
 
     def on_deadline(self) -> None:
-        self._insist_later(self._interrupts.insist())
+        now = self.clock.monotonic()
+        if self._insists_at is not None and self._insists_at <= now:
+            self._insist_later(self._interrupts.insist())
+        if self._looks_at is not None and self._looks_at <= now and self.parent is not None:
+            self._look_later(self.parent.look_seconds)
+            if self.parent.has_left():
+                self._orphaned()
 
     def deliver(self, item: None) -> None:
         """Nothing is ever put for this thread but its end."""

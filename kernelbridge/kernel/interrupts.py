@@ -1,5 +1,7 @@
 """Interrupts: SIGINT becomes a KeyboardInterrupt exactly where the running work is, and nowhere else.
 
+SIGTERM is heard here, too: it is an end that is asked for, and not the work's business.
+
 It is raised on the spot while the work's code runs, and thrown into its coroutine while that awaits. When nothing runs
 there is nothing to interrupt, and the signal is dropped, so that a late Ctrl-C never ends the kernel.
 
@@ -39,6 +41,8 @@ class Interrupts:
         self.ear: socket.socket | None = None
         """Where SIGINT is the interrupt: readable when one came, for whoever will `listen`."""
         self._bell: socket.socket | None = None
+        # Owned by the thread that listens: whether SIGTERM has come and nobody has been told.
+        self._terminated = False
 
     def interrupt(self) -> None:
         """Interrupt the work that runs, if some does, from any thread."""
@@ -55,10 +59,17 @@ class Interrupts:
         if self.ear is None:
             return False
         came = self.ear.recv(4096)
+        if signal.SIGTERM in came and signal.getsignal(signal.SIGTERM) is _heard_by_the_ear:
+            self._terminated = True
         signalled, heard = came.rfind(signal.SIGINT), came.rfind(_HEARD)
         if signalled != heard:
             self._unheard = self._running if signalled > heard else None
         return self._unheard is not None
+
+    def told_to_end(self) -> bool:
+        """Return whether a SIGTERM was among what was read, once for each."""
+        told, self._terminated = self._terminated, False
+        return told
 
     def insist(self) -> bool:
         """Send the signal again, where the work that it came for still runs. Returns whether it does."""
@@ -85,9 +96,10 @@ class Interrupts:
 
     @contextmanager
     def signals(self) -> Iterator[None]:
-        """Turn SIGINT into interrupts of what runs, where this is the main thread.
+        """Turn SIGINT into interrupts of what runs, and listen for SIGTERM, where this is the main thread.
 
-        To be left when nobody calls `interrupt` any more: a signal that comes later would end the program.
+        SIGTERM only where nobody else has said what it does. To be left when nobody calls `interrupt` any more: a
+        signal that comes later would end the program.
         """
         if threading.current_thread() is not threading.main_thread():
             yield
@@ -97,10 +109,15 @@ class Interrupts:
         bell.setblocking(False)
         bell_before = signal.set_wakeup_fd(bell.fileno(), warn_on_full_buffer=False)
         before = signal.signal(signal.SIGINT, self._handler)
+        terminates = signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+        if terminates:
+            signal.signal(signal.SIGTERM, _heard_by_the_ear)
         try:
             yield
         finally:
             signal.signal(signal.SIGINT, before)
+            if terminates and signal.getsignal(signal.SIGTERM) is _heard_by_the_ear:
+                signal.signal(signal.SIGTERM, signal.SIG_DFL)
             signal.set_wakeup_fd(bell_before)
             self.ear = self._bell = None
             ear.close()
@@ -151,6 +168,10 @@ class Interrupts:
     def _interrupt_waiting(self, meant: _Work) -> None:
         if self._running is meant:
             meant.interrupt()
+
+
+def _heard_by_the_ear(signum: int, frame: FrameType | None) -> None:
+    """Do nothing: whoever listens hears of it also where Python's handlers do not run, in a long call of C code."""
 
 
 class _Work:

@@ -29,15 +29,17 @@ import zmq
 from kernelbridge.bridges.clock import Clock, SystemClock
 from kernelbridge.bridges.service import Service
 from kernelbridge.bridges.socket_bridge import Context, Socket
-from kernelbridge.kernel.binding import bind_channel, remove_files
+from kernelbridge.kernel.binding import bind_channel, remove_files, remove_left_behind
 from kernelbridge.kernel.comms import Comms
 from kernelbridge.kernel.control import Control
 from kernelbridge.kernel.execution import Execution
+from kernelbridge.kernel.group import end_group
 from kernelbridge.kernel.handler import Handler
 from kernelbridge.kernel.heartbeat import Heartbeat
 from kernelbridge.kernel.interrupts import Interrupts
 from kernelbridge.kernel.iopub import BACKLOG_BYTES, STREAM_SECONDS, IOPub
 from kernelbridge.kernel.outputs import Outputs
+from kernelbridge.kernel.parent import Parent
 from kernelbridge.kernel.parents import Parents
 from kernelbridge.kernel.registration import register, unbound
 from kernelbridge.kernel.router import Request, Wire, fault_reply
@@ -97,7 +99,7 @@ class Kernel:
         options: Options | None = None,
         clock: Clock | None = None,
     ) -> None:
-        self._file = "connection"
+        self._file: str | None = None
         if isinstance(connection, str | os.PathLike):
             self._file = os.fspath(connection)
             connection = load_startup_file(Path(connection), allow_port_zero=True)
@@ -153,6 +155,8 @@ class Kernel:
             self.outputs,
             answers | {"interrupt_request": self._interrupted, TRACE_REQUEST: self._traced},
             interrupts,
+            self._told_to_end,
+            self._abandoned,
             self._crashed,
         )
         self._stdin = Stdin(wire, self._binder("stdin"), self.outputs, self._crashed)
@@ -167,6 +171,7 @@ class Kernel:
         self._stopped = False
         # Each written once, by whoever learns of it first.
         self._restart = False
+        self._orphan = False
         self._failure: BaseException | None = None
         self._ended = threading.Event()
 
@@ -175,9 +180,29 @@ class Kernel:
     def serve(self) -> None:
         """Serve until a shutdown is requested or `stop` is called; requests are run on the calling thread.
 
+        On the main thread SIGINT interrupts what runs, and SIGTERM ends the kernel. If the kernel was given a file,
+        the process is taken for its own: it ends with the program that started it (see `kernel.parent`), and what it
+        has started ends with it (see `kernel.group`).
+
         Raises `ConnectionFileError` when a channel cannot be bound, `WireError` when a registration fails, what the
         handler's `start` raises, and what a channel's thread crashed of.
         """
+        if self._file is None or threading.current_thread() is not threading.main_thread():
+            self._serve()
+            return
+        with Parent.named() as self._control.parent:
+            try:
+                if self._control.parent.gone:
+                    self._abandoned()
+                    self.stop()
+                else:
+                    self._serve()
+            finally:
+                end_group()
+                if self._orphan:
+                    remove_left_behind(self._file, self.connection)
+
+    def _serve(self) -> None:
         with asyncio.Runner() as runner:
             loop = runner.get_loop()
             serving = loop.create_task(self.aserve())
@@ -267,7 +292,7 @@ class Kernel:
         """Return what binds the socket of `channel`, on the thread that owns it."""
 
         def bind(socket: Socket) -> None:
-            self.connection = bind_channel(socket, self.connection, channel, LINGER_SECONDS, self._file)
+            self.connection = bind_channel(socket, self.connection, channel, LINGER_SECONDS, self._file or "connection")
             self._bound.append(channel)
 
         return bind
@@ -316,12 +341,20 @@ class Kernel:
         self._restart = restart
         reply = ShutdownReply(restart=restart)
         self.outputs.publish("shutdown_reply", unstructure(reply), request.header)
-        self.handler.ending()
         # The channels outlive the execution thread, so the reply and the idle still leave.
+        self._told_to_end()
+        return reply
+
+    def _told_to_end(self) -> None:
+        self.handler.ending()
         self._execution.end()
         self._execution.interrupts.interrupt()
         self._stdin.interrupt()
-        return reply
+
+    def _abandoned(self) -> None:
+        logger.warning("the program that started this kernel is gone, and so the kernel ends")
+        self._orphan = True
+        self._told_to_end()
 
     # For the handler: what is shown here and now, with the parent of the request that is handled here and now
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -27,6 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("-f", metavar="FILE", dest="file", required=True, help="connection file or registration file")
     options, others = parser.parse_known_args(arguments)
+    # Who interrupts a kernel that starts or ends, where no cell runs, does not want to end it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     # What the kernel has to say of itself goes where it was started, and not into the cell that happens to run.
     logger = logging.getLogger("kernelbridge")
     logger.addHandler(logging.StreamHandler(sys.__stderr__))
@@ -38,7 +41,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         info = load_startup_file(options.file, allow_port_zero=True)
         if info.transport == "inproc":
             raise ConnectionFileError(options.file, "transport", "inproc reaches nobody outside of this process")
-        Kernel(PythonHandler(others, EXIT_SECONDS), options.file).serve()
+        handler = PythonHandler(others, EXIT_SECONDS)
+        try:
+            Kernel(handler, options.file).serve()
+        finally:
+            # However it came to its end: nobody would end a process that hangs in it.
+            handler.ending()
     except WireError as problem:
         print(f"kernelbridge: {problem}", file=sys.__stderr__)
         return 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import builtins
 import getpass
 import os
@@ -12,6 +13,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from kernelbridge.kernel.group import end_group
 from kernelbridge.kernel.handler import Handler, error_value
 from kernelbridge.kernel.stdin import StdinError
 from kernelbridge.version import __version__
@@ -35,6 +37,10 @@ if TYPE_CHECKING:
     from kernelbridge.python.app import IPKernelApp
     from kernelbridge.python.history import PacedFlag
     from kernelbridge.python.shell import ZMQInteractiveShell
+
+
+HOOKS_SECONDS = 1.0
+"""How long exit hooks may take in a process that does not end by itself. In real time, as for all that may hang."""
 
 
 class PythonHandler(Handler):
@@ -66,6 +72,8 @@ class PythonHandler(Handler):
     def __init__(self, arguments: Sequence[str] = (), exit_seconds: float | None = None) -> None:
         self._arguments = list(arguments)
         self._exit_seconds = exit_seconds
+        # Guards that the process is given its time to end only once.
+        self._ending = threading.Lock()
         self._app: IPKernelApp
         self._shell: ZMQInteractiveShell
         self._history_flag: PacedFlag | None
@@ -93,7 +101,7 @@ class PythonHandler(Handler):
         self._history_flag = pace(self._shell.history_manager)
 
     def ending(self) -> None:
-        if self._exit_seconds is not None:
+        if self._exit_seconds is not None and self._ending.acquire(blocking=False):
             timer = threading.Timer(self._exit_seconds, _exit)
             timer.daemon = True
             timer.start()
@@ -226,7 +234,15 @@ def _breakpoint(*, header: str | None = None) -> None:
 def _exit() -> None:
     """End the process, because a cell, a thread or a task that was left over does not let it end."""
     print("kernelbridge: what runs does not end, so the process does", file=sys.__stderr__, flush=True)
-    os._exit(0)
+    last = threading.Timer(HOOKS_SECONDS, os._exit, (0,))
+    last.daemon = True
+    last.start()
+    try:
+        # Python runs them only when all threads have ended, which they do not.
+        atexit._run_exitfuncs()
+        end_group()
+    finally:
+        os._exit(0)
 
 
 def _not_implemented(refusal: StdinError) -> BaseException:

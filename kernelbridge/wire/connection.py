@@ -26,6 +26,7 @@ __all__ = [
     "CHANNELS",
     "HIGHEST_PORT",
     "IPC_PATH_LIMIT",
+    "SOCKET_FOLDER_PREFIX",
     "Channel",
     "ConnectionInfo",
     "RegistrationInfo",
@@ -45,6 +46,9 @@ Transport = Literal["tcp", "ipc", "inproc"]
 
 IPC_PATH_LIMIT: Final = 103 if sys.platform == "darwin" or "bsd" in sys.platform else 107
 """Longest path of an IPC socket in bytes: the size of sun_path without its NUL, to which libzmq also holds itself."""
+
+SOCKET_FOLDER_PREFIX: Final = "kernelbridge-"
+"""What the name of a folder begins with that was made for the IPC sockets of one kernel, and is to go with them."""
 
 HIGHEST_PORT: Final = 65535
 # The extendable functions (shake_*) have no digest size of their own, which HMAC needs.
