@@ -1,6 +1,7 @@
 """The execution thread: runs what Shell gives it, one request at a time, on an event loop that goes on in between.
 
-It is the thread that called `Kernel.serve`: the main thread for a language that wants signals and GUI toolkits.
+It is the thread that called `Kernel.serve`: the main thread for a language that wants signals and GUI toolkits. Each
+subshell has one of its own, see `subshells`.
 """
 
 from __future__ import annotations
@@ -8,11 +9,10 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
-
-import attrs
 
 from kernelbridge.bridges.clock import Clock
 from kernelbridge.bridges.loop_bridge import LoopBridge
@@ -22,7 +22,7 @@ from kernelbridge.kernel.interrupts import Interrupts
 from kernelbridge.kernel.outputs import Outputs
 from kernelbridge.kernel.parents import Parents
 from kernelbridge.kernel.router import BUSY, IDLE, Reply, Request
-from kernelbridge.kernel.shell import COMM_TYPES, Finished
+from kernelbridge.kernel.shell import COMM_TYPES, Finished, Lane
 from kernelbridge.wire.contents import (
     CommClose,
     CommMsg,
@@ -46,8 +46,26 @@ SHOWING_TYPES = COMM_TYPES | {"execute_request"}
 """Requests whose code shows something, and so may leave threads behind that go on showing."""
 
 
+class ExecutionCount:
+    """The number of the last execution that was counted. One for all shells, so that each execution has its own."""
+
+    def __init__(self) -> None:
+        # Written under the lock; any thread reads.
+        self.value = 0
+        self._lock = threading.Lock()
+
+    def next(self) -> int:
+        """Count one more, and return its number."""
+        with self._lock:
+            self.value += 1
+            return self.value
+
+
 class Execution:
-    """Runs requests. Takes `finished`, which tells the Shell thread that what it gave has ended."""
+    """Runs requests. Takes `finished`, which tells the Shell thread that what it gave has ended.
+
+    `count` and `lane` are given to that of a subshell: the main shell's count, and the lane of what it runs.
+    """
 
     def __init__(
         self,
@@ -58,9 +76,11 @@ class Execution:
         clock: Clock,
         interrupts: Interrupts,
         finished: Callable[[Finished], object],
+        count: ExecutionCount | None = None,
+        lane: Lane | None = None,
     ) -> None:
-        self.count = 0
-        """The number of the last execution that was counted. Written by the execution thread; others may read."""
+        self.count = count or ExecutionCount()
+        self._lane = lane
         self._handler = handler
         self._methods: dict[type[object], Callable[[Any], object]] = {
             CompleteRequest: handler.complete,
@@ -79,6 +99,11 @@ class Execution:
         self._ending = False
         self.interrupts = interrupts
         """How what runs is interrupted."""
+
+    def beside(self, lane: Lane) -> Execution:
+        """Return one more, for another thread: it runs the same language, with the same outputs, comms and count."""
+        shared = self._handler, self._outputs, self._parents, self._comms, self._clock
+        return Execution(*shared, Interrupts(), self._finished, self.count, lane)
 
     # For other threads
 
@@ -104,45 +129,48 @@ class Execution:
                 await asyncio.sleep(0)
 
     async def _run_row(self, requests: list[Request]) -> None:
-        finished = Finished(None, length=len(requests))
+        beside = self._lane is not None
+        reply, failed = None, False
         for request in requests:
             # What a thread prints belongs to the code that ran last, not to a completion that was asked for since.
-            self._parents.enter(request.message, runs=request.msg_type in SHOWING_TYPES)
+            self._parents.enter(request.message, request.msg_type in SHOWING_TYPES, beside)
             self._outputs.publish("status", BUSY, request.header)
             if isinstance(request.content, CommOpen | CommMsg | CommClose):
                 await self.interrupts.run(self._comms.dispatch(request.message, request.content))
                 # The last one wakes the IOPub thread for the whole row.
                 self._outputs.publish("status", IDLE, request.header, ring=True if request is requests[-1] else None)
             else:
-                finished = attrs.evolve(await self._run_request(request), length=len(requests))
-        self._finished(finished)
+                reply, failed = await self._run_request(request)
+        if not beside:
+            self._parents.rest()
+        self._finished(Finished(reply, failed, len(requests), self._lane))
 
-    async def _run_request(self, request: Request) -> Finished:
+    async def _run_request(self, request: Request) -> tuple[Reply, bool]:
+        """Return the reply, and whether what waits is to be aborted."""
         metadata = {"started": self._clock.now()}
         content = request.content
         if isinstance(content, ExecuteRequest):
             reply = await self._execute(content, request)
-            return Finished(Reply(request, reply, metadata), isinstance(reply, ErrorReply) and content.stop_on_error)
+            return Reply(request, reply, metadata), isinstance(reply, ErrorReply) and content.stop_on_error
         answer = await self.interrupts.run(_called(self._methods[type(content)], content))
-        return Finished(Reply(request, _error_reply(answer) if isinstance(answer, BaseException) else answer, metadata))
+        return Reply(request, _error_reply(answer) if isinstance(answer, BaseException) else answer, metadata), False
 
     async def _execute(self, content: ExecuteRequest, request: Request) -> Content:
-        if content.counts:
-            self.count += 1
+        number = self.count.next() if content.counts else self.count.value
         if not content.silent:
-            self._show_input(content.code, request)
-        answer = await self.interrupts.run(_called(self._handler.execute, content, self.count))
+            self._show_input(content.code, number, request)
+        answer = await self.interrupts.run(_called(self._handler.execute, content, number))
         self.interrupts.restore()
         if isinstance(answer, BaseException):
-            reply = _error_reply(answer, self.count)
+            reply = _error_reply(answer, number)
             if not content.silent:
                 self._show_error(reply, request)
             return reply
-        return ExecuteReply(execution_count=self.count) if answer is None else answer
+        return ExecuteReply(execution_count=number) if answer is None else answer
 
-    def _show_input(self, code: str, request: Request) -> None:
+    def _show_input(self, code: str, number: int, request: Request) -> None:
         try:
-            shown = {"code": code, "execution_count": self.count}
+            shown = {"code": code, "execution_count": number}
             self._outputs.publish("execute_input", shown, request.header)
         except WireError as refusal:
             logger.warning("execution: %s", refusal)
@@ -154,6 +182,21 @@ class Execution:
         except WireError as refusal:
             content = Error(ename=reply.ename, evalue=str(refusal), traceback=[f"{reply.ename}: {refusal}"])
             self._outputs.publish("error", unstructure(content), request.header)
+
+
+def run_on_loop(serve: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run `serve` to its end on an event loop of the calling thread, whatever the tasks beside it raise."""
+    with asyncio.Runner() as runner:
+        loop = runner.get_loop()
+        serving = loop.create_task(serve())
+        while not serving.done():
+            try:
+                loop.run_until_complete(serving)
+            except (KeyboardInterrupt, SystemExit) as failure:
+                if serving.done():
+                    raise
+                # asyncio lets these two end the loop, also from a task or a callback that a cell has left behind.
+                loop.call_exception_handler({"message": "Exit from a task or callback", "exception": failure})
 
 
 async def _called(method: Callable[..., Any], *arguments: object) -> Any:

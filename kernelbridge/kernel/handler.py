@@ -3,6 +3,9 @@
 A handler's methods are called one at a time, in the order of the requests, on the execution thread: the one that called
 `Kernel.serve`. Each may be a plain method or an ``async def``; the loop that awaits it goes on between requests, so
 tasks that it started live on. What a method shows while it runs goes through `self.kernel`.
+
+A handler that says that it has `subshells` is called by several threads at the same time: by that one, and by one for
+each subshell, each with a loop of its own.
 """
 
 from __future__ import annotations
@@ -48,6 +51,8 @@ class Handler(ABC):
     banner: str = ""
     help_links: Sequence[HelpLink] = ()
     supported_features: Sequence[str] = ()
+    subshells: bool = False
+    """Whether requests may be handled beside each other, in subshells (JEP 91)."""
 
     kernel: Kernel
     """The kernel that this handler serves. Set before `start` is called."""

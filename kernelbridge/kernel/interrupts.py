@@ -16,12 +16,13 @@ import asyncio
 import signal
 import socket
 import threading
-from collections.abc import Coroutine, Generator, Iterator
+from collections.abc import Callable, Coroutine, Generator, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
 _HEARD = b"\xff"
+_FROM_OUTSIDE = b"\xfe"
 
 
 class Interrupts:
@@ -40,6 +41,8 @@ class Interrupts:
         self._unheard: _Work | None = None
         self.ear: socket.socket | None = None
         """Where SIGINT is the interrupt: readable when one came, for whoever will `listen`."""
+        self.on_signal: Callable[[], None] | None = None
+        """Called by `listen` when a SIGINT came that was not sent here, for what runs on other threads."""
         self._bell: socket.socket | None = None
         # Owned by the thread that listens: whether SIGTERM has come and nobody has been told.
         self._terminated = False
@@ -61,6 +64,8 @@ class Interrupts:
         came = self.ear.recv(4096)
         if signal.SIGTERM in came and signal.getsignal(signal.SIGTERM) is _heard_by_the_ear:
             self._terminated = True
+        if self.on_signal is not None and _FROM_OUTSIDE in came:
+            self.on_signal()
         signalled, heard = came.rfind(signal.SIGINT), came.rfind(_HEARD)
         if signalled != heard:
             self._unheard = self._running if signalled > heard else None
@@ -86,7 +91,9 @@ class Interrupts:
             # A signal, and not a flag, because it also ends a system call that waits.
             signal.pthread_kill(self._ident, signal.SIGINT)
         elif self._loop is not None:
-            self._loop.call_soon_threadsafe(self._interrupt_waiting, meant)
+            # Its loop may end at this very moment, and then nothing runs there.
+            with suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._interrupt_waiting, meant)
 
     def attach(self) -> None:
         """Belong to the calling thread, its running loop, and the task that calls, which runs all the work."""
@@ -152,11 +159,11 @@ class Interrupts:
             signal.signal(signal.SIGINT, self._handler)
 
     def _on_sigint(self, signum: int, frame: FrameType | None) -> None:
-        if self._bell is not None:
-            with suppress(BlockingIOError):
-                self._bell.send(_HEARD)
         running, meant = self._running, self._meant
         self._meant = None
+        if self._bell is not None:
+            with suppress(BlockingIOError):
+                self._bell.send(_HEARD if meant is not None else _FROM_OUTSIDE + _HEARD)
         if running is None or self._loop is None or (meant is not None and meant is not running):
             # Nothing runs, or not any more what was to be interrupted.
             return

@@ -12,7 +12,6 @@ Heartbeat <-------> Heartbeat thread
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import threading
@@ -21,7 +20,7 @@ from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import attrs
 import zmq
@@ -32,7 +31,7 @@ from kernelbridge.bridges.socket_bridge import Context, Socket
 from kernelbridge.kernel.binding import bind_channel, remove_files, remove_left_behind
 from kernelbridge.kernel.comms import Comms
 from kernelbridge.kernel.control import Control
-from kernelbridge.kernel.execution import Execution
+from kernelbridge.kernel.execution import Execution, run_on_loop
 from kernelbridge.kernel.group import end_group
 from kernelbridge.kernel.handler import Handler
 from kernelbridge.kernel.heartbeat import Heartbeat
@@ -43,7 +42,7 @@ from kernelbridge.kernel.parent import Parent
 from kernelbridge.kernel.parents import Parents
 from kernelbridge.kernel.registration import register, unbound
 from kernelbridge.kernel.router import Request, Wire, fault_reply
-from kernelbridge.kernel.shell import Shell
+from kernelbridge.kernel.shell import Close, Lane, Shell
 from kernelbridge.kernel.stdin import Stdin, StdinError
 from kernelbridge.kernel.trace import TRACE_FEATURE, TRACE_REQUEST, Tracing
 from kernelbridge.wire.connection import Channel, ConnectionInfo, RegistrationInfo, load_startup_file
@@ -65,7 +64,15 @@ from kernelbridge.wire.packing import pack
 from kernelbridge.wire.signing import ReplayGuard, Signer
 from kernelbridge.wire.strays import Strays
 
+if TYPE_CHECKING:
+    from kernelbridge.kernel.subshells import Subshells
+
 logger = logging.getLogger("kernelbridge")
+
+SUBSHELL_FEATURE = "kernel subshells"
+"""What a kernel with subshells says among its `supported_features` (JEP 91)."""
+
+SUBSHELL_REQUESTS = ("create_subshell_request", "delete_subshell_request", "list_subshell_request")
 
 LINGER_SECONDS = 0.5
 """How long what was sent may still leave after a stop, to a peer that reads slowly. In real time: ZMQ sees to it."""
@@ -144,16 +151,20 @@ class Kernel:
             self._binder("shell"),
             self.outputs,
             answers | {"comm_info_request": self._comm_info},
-            lambda requests: self._execution.run(requests),
-            lambda: self._execution.count,
+            Lane(lambda requests: self._execution.run(requests), self.end),
+            self._lane if handler.subshells else None,
+            lambda: self._execution.count.value,
             self._crashed,
         )
+        # Made by the Control thread for the first request that is about subshells.
+        self._subshells: Subshells | None = None
+        of_subshells = dict.fromkeys(SUBSHELL_REQUESTS, self._subshell_request) if handler.subshells else {}
         interrupts = Interrupts()
         self._control = Control(
             wire,
             self._binder("control"),
             self.outputs,
-            answers | {"interrupt_request": self._interrupted, TRACE_REQUEST: self._traced},
+            answers | of_subshells | {"interrupt_request": self._interrupted, TRACE_REQUEST: self._traced},
             interrupts,
             self._told_to_end,
             self._abandoned,
@@ -188,7 +199,7 @@ class Kernel:
         handler's `start` raises, and what a channel's thread crashed of.
         """
         if self._file is None or threading.current_thread() is not threading.main_thread():
-            self._serve()
+            run_on_loop(self.aserve)
             return
         with Parent.named() as self._control.parent:
             try:
@@ -196,24 +207,11 @@ class Kernel:
                     self._abandoned()
                     self.stop()
                 else:
-                    self._serve()
+                    run_on_loop(self.aserve)
             finally:
                 end_group()
                 if self._orphan:
                     remove_left_behind(self._file, self.connection)
-
-    def _serve(self) -> None:
-        with asyncio.Runner() as runner:
-            loop = runner.get_loop()
-            serving = loop.create_task(self.aserve())
-            while not serving.done():
-                try:
-                    loop.run_until_complete(serving)
-                except (KeyboardInterrupt, SystemExit) as failure:
-                    if serving.done():
-                        raise
-                    # asyncio lets these two end the loop, also from a task or a callback that a cell has left behind.
-                    loop.call_exception_handler({"message": "Exit from a task or callback", "exception": failure})
 
     async def aserve(self) -> None:
         """Do what `serve` does on the event loop that runs."""
@@ -221,6 +219,7 @@ class Kernel:
             try:
                 self._start()
                 await self._execution.serve(self._ready)
+                self._stop_subshells()
                 self.handler.stop(self._restart)
             finally:
                 self.stop()
@@ -241,8 +240,11 @@ class Kernel:
             if self._stopped:
                 return
             self._stopped = True
-            # IOPub after all that put there, so that nothing that was put before the stop is lost.
-            for service in (self._shell, self._control, self._stdin, self._iopub, self._heartbeat):
+            # Control first, which makes subshells; then those, whose last replies Shell sends. IOPub after all that put
+            # there, so that nothing that was put before the stop is lost.
+            self._control.stop()
+            self._stop_subshells()
+            for service in (self._shell, self._stdin, self._iopub, self._heartbeat):
                 service.stop()
             self._tracing.stop()
             if self._owns_context:
@@ -288,6 +290,10 @@ class Kernel:
         self.handler.kernel = self
         self.handler.start()
 
+    def _stop_subshells(self) -> None:
+        if self._subshells is not None:
+            self._subshells.stop()
+
     def _binder(self, channel: Channel) -> Callable[[Socket], None]:
         """Return what binds the socket of `channel`, on the thread that owns it."""
 
@@ -314,7 +320,11 @@ class Kernel:
             language_info=handler.language_info,
             banner=handler.banner,
             help_links=list(handler.help_links),
-            supported_features=[*handler.supported_features, TRACE_FEATURE],
+            supported_features=[
+                *handler.supported_features,
+                *([SUBSHELL_FEATURE] if handler.subshells else []),
+                TRACE_FEATURE,
+            ],
         )
         return pack(unstructure(info))
 
@@ -325,9 +335,31 @@ class Kernel:
         )
 
     def _interrupted(self, request: Request) -> InterruptReply:
+        self._interrupt_all()
+        return InterruptReply()
+
+    def _interrupt_all(self) -> None:
         self._execution.interrupts.interrupt()
         self._stdin.interrupt()
-        return InterruptReply()
+        if self._subshells is not None:
+            self._subshells.interrupt()
+
+    def _subshell_request(self, request: Request) -> Content:
+        if self._subshells is None:
+            # Most kernels never need it.
+            from kernelbridge.kernel.subshells import Subshells
+
+            self._subshells = Subshells(
+                self._execution.beside,
+                lambda lane: self._shell.put(Close(lane)),
+                lambda: self._stdin.interrupt(beside=True),
+                self._crashed,
+            )
+            self._execution.interrupts.on_signal = self._subshells.interrupt
+        return self._subshells.answer(request)
+
+    def _lane(self, subshell_id: str) -> Lane | None:
+        return None if self._subshells is None else self._subshells.find(subshell_id)
 
     def _traced(self, request: Request) -> Content | bytes:
         try:
@@ -348,8 +380,7 @@ class Kernel:
     def _told_to_end(self) -> None:
         self.handler.ending()
         self._execution.end()
-        self._execution.interrupts.interrupt()
-        self._stdin.interrupt()
+        self._interrupt_all()
 
     def _abandoned(self) -> None:
         logger.warning("the program that started this kernel is gone, and so the kernel ends")
@@ -408,11 +439,11 @@ class Kernel:
     @property
     def execution_count(self) -> int:
         """The number of the last execution that was counted. A language that starts over sets it."""
-        return self._execution.count
+        return self._execution.count.value
 
     @execution_count.setter
     def execution_count(self, count: int) -> None:
-        self._execution.count = count
+        self._execution.count.value = count
 
     @contextmanager
     def parent(self, request: Message | None) -> Iterator[None]:

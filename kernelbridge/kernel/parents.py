@@ -2,11 +2,13 @@
 
 A message's parent is fixed when it is put. It is the request that the putting context handles: a context variable, so
 an asyncio task keeps the cell that started it. A plain thread has no such context; what it puts goes to the request
-that is running, or to the last one that was.
+that is running, or to the last one that was. Where several run beside each other, it goes to the main shell's: what a
+cell has left running there must not move to a button that was pressed meanwhile.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -19,14 +21,29 @@ class Parents:
 
     def __init__(self) -> None:
         self._own: ContextVar[Message | None] = ContextVar("kernelbridge_parent")
-        # Written by the execution thread only; read by any thread, and a plain reference is read whole.
+        # Guards that the two below are written together, by the execution threads. Any thread reads `_latest`, and a
+        # plain reference is read whole.
+        self._lock = threading.Lock()
         self._latest: Message | None = None
+        self._main: Message | None = None
+        """What the main shell runs, None while it rests."""
 
-    def enter(self, request: Message, runs: bool = True) -> None:
-        """Say that the calling context handles `request` from now on, and whether it is the one that runs."""
+    def enter(self, request: Message, runs: bool = True, beside: bool = False) -> None:
+        """Say that the calling context handles `request` from now on.
+
+        `runs`: whether it is code that runs, and may leave threads behind. `beside`: whether on a subshell.
+        """
         if runs:
-            self._latest = request
+            with self._lock:
+                if not beside:
+                    self._main = request
+                if not beside or self._main is None:
+                    self._latest = request
         self._own.set(request)
+
+    def rest(self) -> None:
+        """Say that the main shell runs nothing."""
+        self._main = None
 
     def request(self) -> Message | None:
         """Return the request that a message put here and now belongs to."""

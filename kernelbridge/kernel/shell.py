@@ -1,12 +1,14 @@
 """The Shell thread: requests in the order of their arrival, run elsewhere one at a time, each answered (K5, K6, K11).
 
-`ShellCore` decides whose turn it is; it has no socket and no thread. The rules:
+`ShellCore` decides whose turn it is; it has no socket and no thread. There is one for each lane: for the main shell,
+and for each subshell, which go on beside each other. The rules of a lane:
 
 1. Requests have their turn in the order of their arrival.
 2. One runs at a time on the execution thread. It has been answered, and its `idle` put, before the next has its turn.
 3. Comm messages have no reply, so a row of them runs without coming back to this thread in between.
 4. What needs no language - kernel_info, comm_info, a fault - is answered on this thread, when it has its turn.
 5. When an execution fails and asked for it, all executions that wait then are aborted when they have their turn.
+6. When a subshell is deleted, what runs there goes on to its end; all that waits to be run is aborted.
 
 While a request runs this thread keeps serving its socket and its channel bridge, so nothing that the running code does
 can wait for Shell and deadlock.
@@ -25,6 +27,7 @@ from kernelbridge.bridges.socket_bridge import Socket, receive
 from kernelbridge.kernel.outputs import Outputs
 from kernelbridge.kernel.router import Answers, Reply, Request, RouterChannel, Wire, fault_reply
 from kernelbridge.wire.contents import AbortedReply, Content, ErrorReply
+from kernelbridge.wire.errors import ContentError, short_repr
 from kernelbridge.wire.messages import Message
 
 COMM_TYPES = frozenset({"comm_open", "comm_msg", "comm_close"})
@@ -63,12 +66,13 @@ class Finished:
     """The execution thread is done with what it was given to run.
 
     `reply` is the answer to the last of it, if it has one. `failed`: what waits is to be aborted. `length`: how many
-    requests it was.
+    requests it was. `lane`: where it was, None for the main shell.
     """
 
     reply: Reply | None
     failed: bool = False
     length: int = 1
+    lane: Lane | None = None
 
 
 class ShellCore:
@@ -77,7 +81,14 @@ class ShellCore:
     def __init__(self) -> None:
         self.waiting: deque[Request] = deque()
         """What has arrived and not had its turn."""
+        self.closed = False
+        """Whether nothing is to run any more."""
         self._running = False
+
+    @property
+    def done(self) -> bool:
+        """Whether it is closed, and all has been answered."""
+        return self.closed and not self._running and not self.waiting
 
     def received(self, request: Request) -> list[Run | Answer]:
         """Take a request that has arrived."""
@@ -90,6 +101,13 @@ class ShellCore:
         if failed:
             for waiting in self.waiting:
                 waiting.aborted = waiting.msg_type == "execute_request"
+        return self._turns()
+
+    def close(self) -> list[Run | Answer]:
+        """Run nothing any more but what runs already."""
+        self.closed = True
+        for waiting in self.waiting:
+            waiting.aborted = waiting.msg_type in RUN_TYPES
         return self._turns()
 
     def _turns(self) -> list[Run | Answer]:
@@ -112,8 +130,31 @@ def _runs(waiting: Request) -> bool:
     return waiting.msg_type in RUN_TYPES and waiting.fault is None and not waiting.aborted
 
 
-class Shell(RouterChannel[Finished]):
-    """The Shell thread. Takes `run`, which hands requests to the execution thread, and its `execution_count`."""
+class Lane:
+    """The requests of one shell, which have their turns one after the other. Owned by the Shell thread.
+
+    Takes `run`, which hands requests to the shell's execution thread, and `end`, which ends that.
+    """
+
+    def __init__(self, run: Callable[[list[Request]], None], end: Callable[[], None]) -> None:
+        self.core = ShellCore()
+        self.run = run
+        self.end = end
+
+
+@attrs.frozen
+class Close:
+    """The subshell with this lane is deleted."""
+
+    lane: Lane
+
+
+class Shell(RouterChannel[Finished | Close]):
+    """The Shell thread.
+
+    Takes the main shell's lane; `find`, which returns the lane of a subshell by its id, None where there is none, and
+    is None itself where there are no subshells; and the number of the last execution.
+    """
 
     def __init__(
         self,
@@ -121,19 +162,30 @@ class Shell(RouterChannel[Finished]):
         bind: Callable[[Socket], None],
         outputs: Outputs,
         answers: Answers,
-        run: Callable[[list[Request]], None],
+        main_lane: Lane,
+        find: Callable[[str], Lane | None] | None,
         execution_count: Callable[[], int],
         on_crash: OnCrash | None = None,
     ) -> None:
         super().__init__("shell", wire, bind, outputs, answers, on_crash)
-        self._run = run
+        self._main_lane = main_lane
+        self._find = find
         self._execution_count = execution_count
         # Owned by the thread.
-        self._core = ShellCore()
         self._hush_ends: float | None = None
 
     def received(self, message: Message) -> None:
-        self._follow(self._core.received(self.check(message)))
+        lane = self._main_lane
+        subshell_id = message.header.subshell_id
+        # Who has no subshells ignores the field ("Kernels not supporting subshells" in JEP 91).
+        if subshell_id is not None and self._find is not None:
+            found = self._find(subshell_id)
+            if found is None:
+                fault = ContentError(message.msg_type, "subshell_id", f"names no subshell: {short_repr(subshell_id)}")
+                self.answer(Request(message, message.content, fault))
+                return
+            lane = found
+        self._follow(lane, lane.core.received(self.check(message)))
 
     def deadline(self) -> float | None:
         return self._hush_ends
@@ -149,11 +201,16 @@ class Shell(RouterChannel[Finished]):
             return
         # Nobody waits for the end of a row of comm messages but what is behind it. Put, then look: a request that
         # arrives in between sees the item, or is seen here.
+        core = (item.lane or self._main_lane).core
         self.put(item, ring=False)
-        if self._core.waiting:
+        if core.waiting or core.closed:
             self.ring()
 
-    def deliver(self, item: Finished) -> None:
+    def deliver(self, item: Finished | Close) -> None:
+        if isinstance(item, Close):
+            self._follow(item.lane, item.lane.core.close())
+            return
+        lane = item.lane or self._main_lane
         self._hush_ends = None
         if item.failed:
             # Before the reply: what the frontend sends when it has seen that must run.
@@ -163,7 +220,7 @@ class Shell(RouterChannel[Finished]):
             self.idle(item.reply.request)
         self._outputs.end_hush()
         self.take_turns(item.length)
-        self._follow(self._core.finished(item.failed))
+        self._follow(lane, lane.core.finished(item.failed))
 
     def _read_what_has_arrived(self) -> None:
         """Let what the frontend had sent when the execution failed count as waiting."""
@@ -179,13 +236,17 @@ class Shell(RouterChannel[Finished]):
             # An execute_reply says the count whatever its status ("Request-Reply" in the specification).
             refused: AbortedReply | ErrorReply = AbortedReply() if request.fault is None else fault_reply(request.fault)
             return attrs.evolve(refused, execution_count=self._execution_count())
+        if request.aborted:
+            return AbortedReply() if request.msg_type not in COMM_TYPES else None
         return super()._answer_to(request)
 
-    def _follow(self, turns: list[Run | Answer]) -> None:
+    def _follow(self, lane: Lane, turns: list[Run | Answer]) -> None:
         for turn in turns:
             if isinstance(turn, Run):
                 self._outputs.hush()
                 self._hush_ends = self.clock.monotonic() + HUSH_SECONDS
-                self._run(turn.requests)
+                lane.run(turn.requests)
             else:
                 self.answer(turn.request)
+        if lane.core.done:
+            lane.end()

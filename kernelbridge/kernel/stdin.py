@@ -51,7 +51,9 @@ class Withdraw:
 
 @attrs.frozen
 class Interrupt:
-    """Nobody is to wait for an answer any more."""
+    """Nobody is to wait for an answer any more, or nobody on a subshell."""
+
+    beside: bool
 
 
 class Stdin(RouterChannel[Question | Withdraw | Interrupt]):
@@ -91,12 +93,12 @@ class Stdin(RouterChannel[Question | Withdraw | Interrupt]):
             raise answer
         return answer
 
-    def interrupt(self) -> None:
-        """End the waits for an answer with a KeyboardInterrupt.
+    def interrupt(self, beside: bool = False) -> None:
+        """End the waits for an answer with a KeyboardInterrupt: all, or those `beside` the main shell's.
 
         A signal alone does not do it on a thread that is not the main one, nor where it comes just before the wait.
         """
-        self.put(Interrupt())
+        self.put(Interrupt(beside))
 
     # On the thread
 
@@ -107,9 +109,10 @@ class Stdin(RouterChannel[Question | Withdraw | Interrupt]):
 
     def deliver(self, item: Question | Withdraw | Interrupt) -> None:
         if isinstance(item, Interrupt):
-            for question in self._open:
-                question.answer.put(None)
-            self._open.clear()
+            for question in self._open.copy():
+                if not item.beside or question.request.header.subshell_id is not None:
+                    question.answer.put(None)
+                    self._open.remove(question)
             return
         if isinstance(item, Withdraw):
             if item.question in self._open:

@@ -169,8 +169,9 @@ class ProtocolClient:
         user_expressions: Mapping[str, str] | None = None,
         allow_stdin: bool = True,
         stop_on_error: bool = True,
+        subshell: str | None = None,
     ) -> Message:
-        """Ask for an execution, and return the request."""
+        """Ask for an execution, in a subshell where one is named, and return the request."""
         content = {
             "code": code,
             "silent": silent,
@@ -179,7 +180,7 @@ class ProtocolClient:
             "allow_stdin": allow_stdin,
             "stop_on_error": stop_on_error,
         }
-        return self.send("execute_request", content)
+        return self.send("execute_request", content, subshell=subshell)
 
     def send(
         self,

@@ -82,17 +82,16 @@ FAULTS = (
     Fault(
         "a failure aborts nothing",
         KERNEL + "execution.py",
-        "            return Finished(Reply(request, reply, metadata), isinstance(reply, "
-        "ErrorReply) and content.stop_on_error)",
-        "            return Finished(Reply(request, reply, metadata))",
+        "            return Reply(request, reply, metadata), isinstance(reply, ErrorReply) and content.stop_on_error",
+        "            return Reply(request, reply, metadata), False",
         "K11",
         (REQUESTS,),
     ),
     Fault(
         "stop_on_error is not looked at",
         KERNEL + "execution.py",
-        "isinstance(reply, ErrorReply) and content.stop_on_error)",
-        "isinstance(reply, ErrorReply))",
+        "isinstance(reply, ErrorReply) and content.stop_on_error",
+        "isinstance(reply, ErrorReply)",
         "K11",
         (REQUESTS,),
     ),
@@ -134,10 +133,8 @@ FAULTS = (
     Fault(
         "an interrupt does not reach who waits for input",
         KERNEL + "kernel.py",
-        "        self._execution.interrupts.interrupt()\n"
-        "        self._stdin.interrupt()\n"
-        "        return InterruptReply()",
-        "        self._execution.interrupts.interrupt()\n        return InterruptReply()",
+        "        self._execution.interrupts.interrupt()\n        self._stdin.interrupt()\n",
+        "        self._execution.interrupts.interrupt()\n",
         "K7, F9",
         (INPUT,),
     ),
@@ -208,8 +205,8 @@ FAULTS = (
     Fault(
         "a completion takes a thread's output",
         KERNEL + "parents.py",
-        "        if runs:\n            self._latest = request\n",
-        "        self._latest = request\n",
+        "        if runs:\n            with self._lock:\n",
+        "        if True:\n            with self._lock:\n",
         "K4",
         (ORDER,),
     ),
@@ -228,8 +225,8 @@ FAULTS = (
     Fault(
         "silent cells count",
         KERNEL + "execution.py",
-        "        if content.counts:\n            self.count += 1\n",
-        "        self.count += 1\n",
+        "self.count.next() if content.counts else self.count.value",
+        "self.count.next()",
         "the specification",
         (REQUESTS,),
     ),
@@ -300,8 +297,8 @@ FAULTS = (
     Fault(
         "IOPub is stopped before those who put",
         KERNEL + "kernel.py",
-        "            for service in (self._shell, self._control, self._stdin, self._iopub, self._heartbeat):",
-        "            for service in (self._iopub, self._shell, self._control, self._stdin, self._heartbeat):",
+        "            for service in (self._shell, self._stdin, self._iopub, self._heartbeat):",
+        "            for service in (self._iopub, self._shell, self._stdin, self._heartbeat):",
         "K8",
         (LIFE,),
     ),

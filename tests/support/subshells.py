@@ -1,0 +1,47 @@
+"""Subshells of a kernel that is tested: made and deleted, and cells that run beside each other."""
+
+from __future__ import annotations
+
+from kernelbridge.testing import Matcher, ProtocolClient, busy, execute_input, execute_reply, idle, reply
+from kernelbridge.wire.messages import Message
+
+
+def create(client: ProtocolClient) -> str:
+    """Create a subshell, and return its id."""
+    request = client.send("create_subshell_request")
+    client.iopub.of(request).expect(busy(), idle())
+    (created,) = client.control.of(request).expect(reply("create_subshell", status="ok"))
+    return str(created.content["subshell_id"])
+
+
+def delete(client: ProtocolClient, subshell: str) -> None:
+    """Delete a subshell."""
+    request = client.send("delete_subshell_request", subshell_id=subshell)
+    client.iopub.of(request).expect(busy(), idle())
+    client.control.of(request).expect(reply("delete_subshell", status="ok"))
+
+
+def listed(client: ProtocolClient) -> list[str]:
+    """Return the ids of the subshells."""
+    request = client.send("list_subshell_request")
+    client.iopub.of(request).expect(busy(), idle())
+    (found,) = client.control.of(request).expect(reply("list_subshell", status="ok"))
+    return list(found.content["subshell_id"])
+
+
+def begun(client: ProtocolClient, code: str, subshell: str | None = None, *shown: Matcher) -> Message:
+    """Start an execution, and return its request when it has shown what is expected."""
+    request = client.execute(code, subshell=subshell)
+    client.iopub.of(request).expect(busy(), execute_input(code), *shown)
+    return request
+
+
+def ended(client: ProtocolClient, request: Message, *shown: Matcher, replied: Matcher | None = None) -> Message:
+    """Expect the end of an execution that runs beside others, and return its reply."""
+    client.iopub.of(request).expect(*shown, idle())
+    return client.shell.of(request).expect(replied or execute_reply())[0]
+
+
+def run_in(client: ProtocolClient, subshell: str | None, code: str, *shown: Matcher) -> Message:
+    """Execute in a subshell, beside whatever else runs, and return the reply."""
+    return ended(client, begun(client, code, subshell), *shown)
