@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from kernelbridge.kernel.kernel import Kernel, Options
     from kernelbridge.kernel.stdin import StdinError
     from kernelbridge.notebook import run_notebook
+    from kernelbridge.python.embed import EmbeddedKernel, embed
     from kernelbridge.wire.connection import ConnectionInfo, RegistrationInfo
     from kernelbridge.wire.errors import ConnectionFileError, ContentError, WireError
     from kernelbridge.wire.messages import Header, Message
@@ -41,6 +42,7 @@ __all__ = [
     "ConnectionFileError",
     "ConnectionInfo",
     "ContentError",
+    "EmbeddedKernel",
     "Execution",
     "Handler",
     "Header",
@@ -57,6 +59,7 @@ __all__ = [
     "WireError",
     "__version__",
     "connect",
+    "embed",
     "launch",
     "run_notebook",
 ]
@@ -78,6 +81,7 @@ _ROOMS = {
     "kernel.kernel": ("Kernel", "Options"),
     "kernel.stdin": ("StdinError",),
     "notebook": ("run_notebook",),
+    "python.embed": ("EmbeddedKernel", "embed"),
     "wire.connection": ("ConnectionInfo", "RegistrationInfo"),
     "wire.errors": ("ConnectionFileError", "ContentError", "WireError"),
     "wire.messages": ("Header", "Message"),

@@ -33,7 +33,7 @@ ALLOWED = {
     "cli": BOTH | {"python", "notebook", "jupyter", "testing", "web"},
     "__main__": {"cli"},
     # The public names, and nothing else.
-    "__init__": BOTH | {"notebook", "testing"},
+    "__init__": BOTH | {"notebook", "python", "testing"},
 }
 
 

@@ -24,6 +24,7 @@ def test_the_readme_has_a_snippet_for_each_use() -> None:
         "Run a notebook",
         "Embed in a program with threads",
         "Embed in asyncio",
+        "Embed a kernel in your program",
         "Write a kernel",
         "Assert a protocol sequence",
         "Test a frontend",
@@ -50,6 +51,7 @@ EXPECTED = {
     "Run a notebook": ["failure: None"],
     "Embed in a program with threads": ["one\n42\nok\n", "stream\n", "['"],
     "Embed in asyncio": ["execute_input", "'text': '0\\n", "ok\n"],
+    "Embed a kernel in your program": ["the program's own: [3, 4, 5] 12\nin a cell: 12\n"],
     "Write a kernel": ["HELLO\n"],
     "Test a frontend": [
         "ok ['status', 'stream', 'status']\nok ['status', 'stream', 'status']\n",

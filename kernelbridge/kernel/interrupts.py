@@ -35,6 +35,8 @@ class Interrupts:
         self._task: asyncio.Task[Any] | None = None
         self._running: _Work | None = None
         self._handler = self._on_sigint
+        # What SIGINT does to the program around an embedded kernel, while nothing runs in that.
+        self._programs: Callable[[int, FrameType | None], object] | None = None
         # The work that the signal under way is for, where that is known. Written by all, each time whole.
         self._meant: _Work | None = None
         # Owned by the thread that calls listen() and insist(): the work that a signal came for and has not reached.
@@ -102,14 +104,21 @@ class Interrupts:
         self._ident = threading.get_ident()
 
     @contextmanager
-    def signals(self) -> Iterator[None]:
+    def signals(self, embedded: bool = False) -> Iterator[None]:
         """Turn SIGINT into interrupts of what runs, and listen for SIGTERM, where this is the main thread.
 
         SIGTERM only where nobody else has said what it does. To be left when nobody calls `interrupt` any more: a
         signal that comes later would end the program.
+
+        `embedded`: in a program that has its own use for signals. A SIGINT that comes while nothing runs is the
+        program's then, and SIGTERM is. So is the descriptor at which asyncio hears of signals, and nobody listens.
         """
         if threading.current_thread() is not threading.main_thread():
             yield
+            return
+        if embedded:
+            with self._shared_sigint():
+                yield
             return
         self.ear, self._bell = ear, bell = socket.socketpair()
         ear.setblocking(False)
@@ -129,6 +138,17 @@ class Interrupts:
             self.ear = self._bell = None
             ear.close()
             bell.close()
+
+    @contextmanager
+    def _shared_sigint(self) -> Iterator[None]:
+        before = signal.getsignal(signal.SIGINT)
+        self._programs = before if callable(before) else None
+        signal.signal(signal.SIGINT, self._handler)
+        try:
+            yield
+        finally:
+            # None stands for a handler that Python has not set, and cannot set again.
+            signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)
 
     async def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """Await `coroutine`, and return what it returns or what it raises."""
@@ -166,6 +186,8 @@ class Interrupts:
                 self._bell.send(_HEARD if meant is not None else _FROM_OUTSIDE + _HEARD)
         if running is None or self._loop is None or (meant is not None and meant is not running):
             # Nothing runs, or not any more what was to be interrupted.
+            if meant is None and self._programs is not None:
+                self._programs(signum, frame)
             return
         if running.on_stack:
             raise KeyboardInterrupt

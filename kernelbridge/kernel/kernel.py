@@ -92,7 +92,8 @@ class Kernel:
 
     Takes the `handler`; the `connection` to bind: the path of a connection file or registration file, or what such a
     file says (a port of 0 is replaced by a free one); the ZMQ `context`, which must be the frontend's for the inproc
-    transport, and is the kernel's own by default; `options`; and the `clock`.
+    transport, and is the kernel's own by default; `options`; the `clock`; and whether it is `embedded` in a program
+    with a life of its own: then neither the process nor its signals are the kernel's (see `serve`).
 
     Raises `ConnectionFileError` for a file that cannot be used.
     """
@@ -105,7 +106,9 @@ class Kernel:
         context: Context | None = None,
         options: Options | None = None,
         clock: Clock | None = None,
+        embedded: bool = False,
     ) -> None:
+        self._embedded = embedded
         self._file: str | None = None
         if isinstance(connection, str | os.PathLike):
             self._file = os.fspath(connection)
@@ -198,7 +201,7 @@ class Kernel:
         Raises `ConnectionFileError` when a channel cannot be bound, `WireError` when a registration fails, what the
         handler's `start` raises, and what a channel's thread crashed of.
         """
-        if self._file is None or threading.current_thread() is not threading.main_thread():
+        if self._embedded or self._file is None or threading.current_thread() is not threading.main_thread():
             run_on_loop(self.aserve)
             return
         with Parent.named() as self._control.parent:
@@ -215,7 +218,7 @@ class Kernel:
 
     async def aserve(self) -> None:
         """Do what `serve` does on the event loop that runs."""
-        with self._execution.interrupts.signals():
+        with self._execution.interrupts.signals(self._embedded):
             try:
                 self._start()
                 await self._execution.serve(self._ready)
@@ -229,6 +232,13 @@ class Kernel:
     def end(self) -> None:
         """Let `serve` return when the request that runs has ended. Any thread may call it, also the one that serves."""
         self._execution.end()
+
+    def interrupt(self) -> None:
+        """Interrupt what runs, as an ``interrupt_request`` does. Any thread may call it."""
+        self._execution.interrupts.interrupt()
+        self._stdin.interrupt()
+        if self._subshells is not None:
+            self._subshells.interrupt()
 
     def stop(self) -> None:
         """End the kernel and return when its threads are gone and its sockets closed. May be called again.
@@ -335,14 +345,8 @@ class Kernel:
         )
 
     def _interrupted(self, request: Request) -> InterruptReply:
-        self._interrupt_all()
+        self.interrupt()
         return InterruptReply()
-
-    def _interrupt_all(self) -> None:
-        self._execution.interrupts.interrupt()
-        self._stdin.interrupt()
-        if self._subshells is not None:
-            self._subshells.interrupt()
 
     def _subshell_request(self, request: Request) -> Content:
         if self._subshells is None:
@@ -380,7 +384,7 @@ class Kernel:
     def _told_to_end(self) -> None:
         self.handler.ending()
         self._execution.end()
-        self._interrupt_all()
+        self.interrupt()
 
     def _abandoned(self) -> None:
         logger.warning("the program that started this kernel is gone, and so the kernel ends")

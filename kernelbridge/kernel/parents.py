@@ -49,6 +49,10 @@ class Parents:
         """Return the request that a message put here and now belongs to."""
         return self._own.get(self._latest)
 
+    def handles(self) -> bool:
+        """Return whether the calling context handles a request of its own: in a cell, or in a task that one started."""
+        return self._own.get(None) is not None
+
     def current(self) -> Header | None:
         """Return its header."""
         request = self._own.get(self._latest)

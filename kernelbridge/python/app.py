@@ -23,6 +23,7 @@ class IPKernelApp(BaseIPythonApplication, InteractiveShellApp):
     classes: ClassVar[list[type]] = [ZMQInteractiveShell, ProfileDir]
     connection_file = Unicode("", help="The connection file that the kernel was started with.").tag(config=True)
     kernel = AnyTrait()
+    namespace = AnyTrait(help="Where cells live, if not in a module of their own.")
     shell = Instance(ZMQInteractiveShell)
 
     def initialize(self, argv: list[str] | None = None) -> None:
@@ -30,7 +31,7 @@ class IPKernelApp(BaseIPythonApplication, InteractiveShellApp):
         # tqdm and others know a notebook by this section.
         self.config.setdefault("IPKernelApp", {})
         self.shell = ZMQInteractiveShell.instance(
-            parent=self, profile_dir=self.profile_dir, kernel=self.kernel, user_ns=None
+            parent=self, profile_dir=self.profile_dir, kernel=self.kernel, user_ns=self.namespace
         )
         self.shell.configurables.append(self)
         self.init_path()

@@ -72,6 +72,8 @@ class PythonHandler(Handler):
     def __init__(self, arguments: Sequence[str] = (), exit_seconds: float | None = None) -> None:
         self._arguments = list(arguments)
         self._exit_seconds = exit_seconds
+        self.user_ns: dict[str, Any] | None = None
+        """Where cells live, if not in a module of their own. Set before the start."""
         # Guards that the process is given its time to end only once.
         self._ending = threading.Lock()
         self._app: IPKernelApp
@@ -95,7 +97,7 @@ class PythonHandler(Handler):
         if "PYTHONBREAKPOINT" not in os.environ:
             sys.breakpointhook = _breakpoint
         comms.install(self.kernel)
-        self._app = IPKernelApp.instance(kernel=self.kernel)
+        self._app = IPKernelApp.instance(kernel=self.kernel, namespace=self.user_ns)
         self._app.initialize(self._arguments)
         self._shell = self._app.shell
         self._history_flag = pace(self._shell.history_manager)
