@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -46,6 +47,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False, writable=True)
 @click.option("--quiet", "form", flag_value="quiet", help="Print violations alone, a line for each.")
 @click.option("--json", "form", flag_value="json", help="Print JSON.")
 @click.option("--markdown", "form", flag_value="markdown", help="Print the table as Markdown.")
+@click.option("--short", "form", flag_value="short", help="As --markdown, without the rules that every kernel holds.")
 @click.option("--html", metavar="FILE", type=_FILE, callback=_check_target, help="Write a page with all details.")
 @click.option("--junit", metavar="FILE", type=_FILE, callback=_check_target, help="Write XML for a CI system.")
 def check(
@@ -78,7 +80,7 @@ def check(
             if only_list:
                 _show_rules(rules, form)
                 return
-            with terminating(), _progress(quiet=form == "quiet") as show:
+            with terminating(), _unlogged(), _progress(quiet=form == "quiet") as show:
                 report = check_kernels(kernels, trials=trials or TRIALS, on_progress=show, select=selected)
         except (BridgeError, ValueError) as error:
             raise BadInput(str(error)) from None
@@ -116,8 +118,8 @@ def _show(report: Report, form: str | None) -> None:
 
     if form == "json":
         click.echo(to_json(report), nl=False)
-    elif form == "markdown":
-        click.echo(to_markdown(report), nl=False)
+    elif form in ("markdown", "short"):
+        click.echo(to_markdown(report, short=form == "short"), nl=False)
     elif form == "quiet":
         for line in violations(report):
             click.echo(line)
@@ -141,6 +143,18 @@ def _console() -> Console:
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = _PIPE_WIDTH
     return console
+
+
+@contextlib.contextmanager
+def _unlogged() -> Iterator[None]:
+    """Keep what the library logs off stderr: it tells of each odd message, which is what the check makes, and finds."""
+    handler = logging.NullHandler()
+    logger = logging.getLogger("kernelbridge")
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
 
 
 @contextlib.contextmanager

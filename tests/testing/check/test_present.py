@@ -6,6 +6,7 @@ import json
 from io import BytesIO, StringIO, TextIOWrapper
 from xml.etree import ElementTree
 
+import attrs
 import pytest
 from rich.console import Console
 
@@ -19,7 +20,7 @@ from kernelbridge.testing.check.present import (
     to_markdown,
     violations,
 )
-from tests.testing.check.reports import EXAMPLE, HELD, REPORT
+from tests.testing.check.reports import ABSENT, BAD, EXAMPLE, GOOD, HELD, LATENCY, REPORT
 
 
 def shown(width: int, encoding: str = "utf-8", *, color: bool = False) -> list[str]:
@@ -121,6 +122,26 @@ def test_markdown() -> None:
         "3. the kernel has gone",
         "4. no sample of Bad for \\*waiting\\*",
         "5. \\<err\\> before out",
+    ]
+
+
+def test_short_markdown_sums_up_what_nobody_deviates_from() -> None:
+    assert to_markdown(HELD, short=True).splitlines()[:4] == [
+        "|  | good |",
+        "| --- | :--- |",
+        "| 4 more rules, where they apply | ✓ |",
+        "| **violated** | **✓ 0** |",
+    ]
+    held = [verdict for verdict in GOOD.verdicts if verdict.rule == LATENCY]
+    bad = attrs.evolve(BAD, verdicts=[verdict for verdict in BAD.verdicts if verdict.rule != LATENCY] + held)
+    assert to_markdown(attrs.evolve(REPORT, kernels=[GOOD, bad, ABSENT]), short=True).splitlines()[:7] == [
+        "|  | good | bad | absent |",
+        "| --- | :--- | :--- | :--- |",
+        "| One busy, then one idle | ✓ 0/20 | **✗ 3/20** | ? |",
+        "| A silent one \\| too | ✓ 0/20 12.3 ms | **✗ 1/2 died** | ? |",
+        "| Text on stdout \\& stderr in order | ✓ 0/20 | ! 7/20 | ? |",
+        "| 1 more rule, where they apply | ✓ | ✓ | ? |",
+        "| **violated** | **✓ 0** | **✗ 2, ! 1** | **not checked** |",
     ]
 
 
