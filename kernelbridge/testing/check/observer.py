@@ -84,6 +84,7 @@ class Observer:
         self._published: dict[str, list[Message]] = {}
         self._replies: dict[str, Message] = {}
         self._idle: set[str] = set()
+        self._probes: set[str] = set()
         self.begin(0)
 
     def __enter__(self) -> Self:
@@ -96,7 +97,7 @@ class Observer:
         """Begin a trial: forget what was seen. All that is waited for has to come within `seconds` from now."""
         self.time_line = TimeLine()
         self.strays = []
-        self._published, self._replies, self._idle = {}, {}, set()
+        self._published, self._replies, self._idle, self._probes = {}, {}, set(), set()
         self._began = time.monotonic()
         self._end = self._began + seconds
 
@@ -223,6 +224,7 @@ class Observer:
         """Return when all that the kernel has put on IOPub so far is here. The subscription is in effect then."""
         while True:
             probe = self.send("kernel_info_request")
+            self._probes.add(probe.msg_id)
             self.reply(probe)
             if self.wait("", partial(self.is_idle, probe), _QUIET_SECONDS):
                 return
@@ -230,11 +232,16 @@ class Observer:
                 raise KernelHung(f"no idle for kernel_info_request within {self._end - self._began:g} s")
 
     def until_quiet(self, seconds: float) -> None:
-        """Read until nothing has come for so long, or the trial's time is up."""
+        """Read until nothing has come on IOPub for so long from a kernel that answers, or the trial's time is up."""
         seen = -1
-        while seen != len(self.time_line.events) and self.seconds_left > 0:
-            seen = len(self.time_line.events)
+        while seen != self._heard() and self.seconds_left > 0:
+            seen = self._heard()
             self.wait("", lambda: False, seconds)
+            self.settle()
+
+    def _heard(self) -> int:
+        """Return how many messages on IOPub have come, but for those of probes."""
+        return sum(message.parent_id not in self._probes for message in self.received("iopub"))
 
     def report(self, problem: str) -> str:
         """Return the problem and the time line, cut to what can be read."""

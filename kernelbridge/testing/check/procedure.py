@@ -22,7 +22,7 @@ from kernelbridge.wire.messages import Message
 __all__ = ["LATENCY", "LOST", "Kind", "Procedure", "Running", "Trial", "procedures_of", "rule"]
 
 _TRIAL_SECONDS: Final = 10.0
-_RULE_SECONDS: Final = 2.0
+_RULE_SECONDS: Final = 1.5
 
 
 class Running(Protocol):
@@ -128,8 +128,10 @@ class Procedure:
     budget: float = _RULE_SECONDS
     """After how many seconds no further trial is begun."""
     fresh: bool = False
-    """Whether it is tried on a kernel that has done nothing else."""
+    """Whether it is tried on a kernel that has done nothing else, at the end."""
     kind: Kind | None = None
+    alone: bool = False
+    """Whether it is tried when no other kernel is: what it finds depends on what else the machine does."""
 
 
 def rule(

@@ -1,12 +1,18 @@
-"""Tries the rules on kernels, one kernel after the other, so that what is measured is measured alone."""
+"""Tries the rules on kernels: on all side by side, but for those that measure, which have the machine for themselves."""
 
 from __future__ import annotations
 
 import fnmatch
+import os
 import re
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import ExitStack
 from typing import Any, Final, Protocol
+
+import attrs
 
 from kernelbridge.frontend.errors import BridgeError
 from kernelbridge.testing.check.failures import KernelDied, KernelHung, NotApplicable, NotMeasured
@@ -21,6 +27,9 @@ __all__ = ["RULES", "TRIALS", "Subject", "check", "select_rules", "try_rule"]
 
 TRIALS: Final = 20
 """How often a rule is tried by default. Rules that take long are tried less often."""
+
+_PLAIN: Final = ("wire", "status", "parents", "order")
+"""The themes whose rules only run cells and wait for their ends: nothing of that can be held against a kernel later."""
 
 _LONGEST_NOTE: Final = 200
 _ESCAPES: Final = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
@@ -64,13 +73,31 @@ def check(
     for name in kernels:
         find_kernelspec(name)
     began = time.monotonic()
-    total = len(kernels) * len(procedures)
-    checked: list[Checked] = []
-    for place, name in enumerate(kernels):
-        done = place * len(procedures)
-        checked.append(_check_kernel(name, procedures, trials, _teller(name, done, total, on_progress)))
+    tell = _Teller(len(kernels) * len(procedures), on_progress)
+    with ExitStack() as stack:
+        checks = [_KernelCheck(stack.enter_context(Launched(name)), trials, tell) for name in kernels]
+        _side_by_side(checks, [procedure for procedure in procedures if not procedure.alone and not procedure.fresh])
+        for one in checks:
+            one.run([procedure for procedure in procedures if procedure.alone])
+        _side_by_side(checks, [procedure for procedure in procedures if procedure.fresh])
     rules = [procedure.rule for procedure in procedures]
-    return Report(rules, checked, trials, time.monotonic() - began)
+    return Report(rules, [one.checked(rules) for one in checks], trials, time.monotonic() - began)
+
+
+def _side_by_side(checks: Sequence[_KernelCheck], procedures: Sequence[Procedure]) -> None:
+    """Try rules on all kernels, each on a thread. Whatever ends this early ends the kernels."""
+    if not procedures:
+        return
+    # Most of the time is spent in waiting.
+    with ThreadPoolExecutor(2 * (os.cpu_count() or 1), "kernelbridge-check") as pool:
+        try:
+            running = [pool.submit(one.run, procedures) for one in checks]
+            for finished in wait(running, return_when=FIRST_EXCEPTION).done:
+                finished.result()
+        except BaseException:
+            for one in checks:
+                one.subject.give_up()
+            raise
 
 
 def select_rules(patterns: Sequence[str]) -> Sequence[Rule]:
@@ -90,31 +117,58 @@ def _selected(patterns: Sequence[str]) -> list[Procedure]:
     ]
 
 
-_Tell = Callable[[int, Rule, Verdict | None], None]
+class _Teller:
+    """Tells of the progress of kernels that are checked side by side, one step at a time."""
+
+    def __init__(self, total: int, on_progress: OnProgress | None) -> None:
+        self._total = total
+        self._on_progress = on_progress
+        self._lock = threading.Lock()
+        self._done = 0
+
+    def __call__(self, kernel: str, rule: Rule, verdict: Verdict | None = None) -> None:
+        with self._lock:
+            self._done += verdict is not None
+            if self._on_progress is not None:
+                self._on_progress(Progress(kernel, rule, self._done, self._total, verdict))
 
 
-def _teller(kernel: str, before: int, total: int, on_progress: OnProgress | None) -> _Tell:
-    def tell(done: int, rule: Rule, verdict: Verdict | None) -> None:
-        if on_progress is not None:
-            on_progress(Progress(kernel, rule, before + done, total, verdict))
+@attrs.define
+class _KernelCheck:
+    """What is found about one kernel."""
 
-    return tell
+    subject: Launched
+    trials: int
+    tell: _Teller
+    problem: str = ""
+    info: Mapping[str, Any] = attrs.field(factory=dict)
+    verdicts: dict[str, Verdict] = attrs.field(factory=dict)
+    """By the ids of their rules."""
+    seconds: float = 0.0
 
+    def run(self, procedures: Sequence[Procedure]) -> None:
+        """Try rules, one after the other, unless the kernel does not start or is given up."""
+        began = time.monotonic()
+        subject = self.subject
+        if not self.info and not self.problem:
+            try:
+                subject.ready()
+            except (BridgeError, KernelDied, KernelHung) as failure:
+                self.problem = _one_line(str(failure))
+            self.info = subject.info
+        for procedure in procedures:
+            if self.problem or subject.given_up:
+                break
+            self.tell(subject.name, procedure.rule)
+            verdict = self.verdicts[procedure.rule.id] = try_rule(procedure, subject, self.trials)
+            self.tell(subject.name, procedure.rule, verdict)
+        self.seconds += time.monotonic() - began
 
-def _check_kernel(name: str, procedures: Sequence[Procedure], trials: int, tell: _Tell) -> Checked:
-    began = time.monotonic()
-    with Launched(name) as subject:
-        try:
-            subject.ready()
-        except (BridgeError, KernelDied, KernelHung) as failure:
-            return Checked(name, problem=_one_line(str(failure)), seconds=time.monotonic() - began)
-        verdicts: list[Verdict] = []
-        for done, procedure in enumerate(procedures):
-            tell(done, procedure.rule, None)
-            verdicts.append(try_rule(procedure, subject, trials))
-            tell(done + 1, procedure.rule, verdicts[-1])
-        info = subject.info
-    return Checked(name, **_identity(info), verdicts=verdicts, seconds=time.monotonic() - began)
+    def checked(self, rules: Sequence[Rule]) -> Checked:
+        """Return what was found, in the order of the rules."""
+        verdicts = [] if self.problem else [self.verdicts[rule.id] for rule in rules]
+        identity = {} if self.problem else _identity(self.info)
+        return Checked(self.subject.name, **identity, verdicts=verdicts, problem=self.problem, seconds=self.seconds)
 
 
 def _identity(info: Mapping[str, Any]) -> dict[str, str]:
@@ -135,9 +189,12 @@ def try_rule(procedure: Procedure, subject: Subject, trials: int) -> Verdict:
 
 
 def _one_line(text: str) -> str:
-    """Return text for a table: the last words of a kernel may be many, and coloured."""
+    """Return text for a table: the last words of a kernel may be many, and coloured. The last of them tell most."""
     line = " ".join(_ESCAPES.sub("", text).split())
-    return line if len(line) <= _LONGEST_NOTE else f"{line[: _LONGEST_NOTE - 3]}..."
+    if len(line) <= _LONGEST_NOTE:
+        return line
+    half = _LONGEST_NOTE // 2
+    return f"{line[:half]} ... {line[-half:]}"
 
 
 class _Trying:
@@ -147,6 +204,7 @@ class _Trying:
         self._procedure = procedure
         self._subject = subject
         self._began = time.monotonic()
+        self._first: float | None = None
         self._tried = self._violations = 0
         self._measured: list[float] = []
         self._note = self._example = ""
@@ -157,7 +215,7 @@ class _Trying:
         status: Status | None = None
         try:
             for number in range(trials):
-                if number and time.monotonic() - self._began > self._procedure.budget:
+                if self._first is not None and time.monotonic() - self._first > self._procedure.budget:
                     break
                 status = self._try_once(number)
                 if status is not None:
@@ -168,7 +226,7 @@ class _Trying:
             if not self._tried:
                 status = "not applicable" if isinstance(reason, NotApplicable) else "not measured"
             self._note = self._note or _one_line(str(reason))
-        if self._violations:
+        if self._violations and self._procedure.rule.theme not in _PLAIN:
             # What it has been through is not to be held against it by another rule.
             self._subject.end()
         return self._verdict(status or ("violated" if self._violations else "held"))
@@ -179,6 +237,8 @@ class _Trying:
         kernel = subject.ready()
         self._require_samples()
         trial = Trial(number, kernel, subject, subject.samples)
+        # The start of a kernel is not to cost trials.
+        self._first = self._first or time.monotonic()
         kernel.begin(procedure.seconds)
         end: Status | None = None
         try:

@@ -152,7 +152,6 @@ _NODE = Samples(
     {
         "print": "console.log('<{n}>');",
         "stderr": "console.error('<{n}>');",
-        "display": "$$.mime({'text/plain': '<{n}>'});",
         "result": "'<{n}>'",
         "error": "throw new Error('<{n}>');",
         "loop": "while (true) {}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from contextlib import ExitStack
 from types import TracebackType
@@ -21,14 +22,15 @@ __all__ = ["Launched"]
 
 _START_SECONDS: Final = 30.0
 _REST_SECONDS: Final = 5.0
-_GRACE: Final = 2.0
+_GRACE: Final = 1.0
 _FATE_SECONDS: Final = 2.0
 
 
 class Launched:
     """An installed kernel. Nothing of it is left when the `with` block ends.
 
-    All kernels are launched on TCP, as JupyterLab does, so that they can be compared.
+    All kernels are launched on TCP, as JupyterLab does, so that they can be compared. Used by one thread at a time;
+    only `give_up` may be called by another.
     """
 
     def __init__(self, name: str) -> None:
@@ -38,6 +40,8 @@ class Launched:
         self.samples = Samples("")
         self.setup_problem = ""
         """Why the setup of the samples does not run."""
+        self.given_up = False
+        self._lock = threading.Lock()
         self._bridge: Bridge | None = None
         self._observer: Observer | None = None
         self._stack = ExitStack()
@@ -78,16 +82,26 @@ class Launched:
             self.end()
             raise
 
+    def give_up(self) -> None:
+        """End the kernel at once, whatever is being tried on it, and launch no other."""
+        with self._lock:
+            self.given_up = True
+            bridge = self._bridge
+        if bridge is not None:
+            bridge.close(grace=0)
+
     def end(self) -> None:
         """End the kernel. The next one that is needed is a new one."""
         self._observer = self._bridge = None
         self._stack.close()
 
     def _start(self) -> Observer:
-        bridge = launch(self.name, transport="tcp", timeout=_START_SECONDS)
+        with self._lock:
+            if self.given_up:
+                raise KernelDied("the check was ended")
+            self._bridge = bridge = launch(self.name, transport="tcp", timeout=_START_SECONDS)
         self._stack.callback(bridge.close, grace=_GRACE)
         bridge.wait_ready()
-        self._bridge = bridge
         self.info = bridge.kernel_info_reply
         language = self.info.get("language_info")
         self.samples = samples_for(str(language.get("name")) if isinstance(language, Mapping) else "")

@@ -7,6 +7,7 @@ import pytest
 from kernelbridge.frontend.errors import NoSuchKernelError
 from kernelbridge.testing.check import RULES, Progress, check, select_rules
 from kernelbridge.testing.check.samples import samples_for
+from tests.support.leftovers import child_processes, nothing_left
 
 
 def test_rules_have_ids_of_their_own() -> None:
@@ -48,6 +49,30 @@ def test_a_report_has_each_kernel_and_each_rule() -> None:
     assert not report.failures
     assert [step.done for step in told if step.verdict] == list(range(1, len(report.rules) + 1))
     assert {step.total for step in told} == {len(report.rules)}
+
+
+def test_kernels_are_tried_side_by_side_and_told_of_in_their_order() -> None:
+    told: list[Progress] = []
+    select = ["wire.ids", "heartbeat.echo"]
+    report = check(["python3", "kernelbridge"], trials=1, select=select, on_progress=told.append)
+    assert [kernel.name for kernel in report.kernels] == ["python3", "kernelbridge"]
+    assert all([verdict.rule.id for verdict in kernel.verdicts] == select for kernel in report.kernels)
+    assert [step.done for step in told if step.verdict] == [1, 2, 3, 4]
+    # What takes the time is tried when nothing else is.
+    assert [step.rule.id for step in told] == 4 * ["wire.ids"] + 4 * ["heartbeat.echo"]
+
+
+def test_what_ends_the_check_ends_all_kernels() -> None:
+    before = child_processes()
+
+    def stop(progress: Progress) -> None:
+        if progress.kernel == "python3" and progress.rule.id == "load.lines":
+            raise KeyboardInterrupt
+
+    # This one would run for another half minute.
+    with nothing_left(), pytest.raises(KeyboardInterrupt):
+        check(["kernelbridge", "python3"], select=["load.*"], on_progress=stop)
+    assert child_processes() == before
 
 
 @pytest.mark.slow

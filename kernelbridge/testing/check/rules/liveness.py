@@ -12,6 +12,7 @@ import zmq
 
 from kernelbridge.testing.check.failures import KernelDied, NotApplicable, NotMeasured
 from kernelbridge.testing.check.procedure import LATENCY, Kind, Trial, rule
+from kernelbridge.testing.check.rules.status import asked_on_control, states
 from kernelbridge.testing.check.samples import Statement
 from kernelbridge.wire.messages import Message
 
@@ -24,7 +25,10 @@ def _started(trial: Trial, *steps: tuple[Statement, int] | Statement) -> Message
     """Start a cell that goes on for a while, and return its request when it runs."""
     kernel = trial.kernel
     request = kernel.execute(trial.cell(("print", 1), *steps))
-    # A kernel need not show at once what is printed; its busy is there.
+    kernel.wait(
+        "neither a busy nor a reply", lambda: bool(states(kernel.published(request))) or kernel.has_reply(request)
+    )
+    # A kernel need not show at once what is printed.
     kernel.wait("", lambda: bool(trial.marks(kernel.published(request))) or kernel.has_reply(request), 1.0)
     return request
 
@@ -57,8 +61,9 @@ def _interrupt(trial: Trial, request: Message) -> str:
     'specification, "Kernel interrupt"; contract F7',
     "expectation",
     needs=("print", "sleep"),
-    most=5,
+    most=3,
     kind=LATENCY,
+    alone=True,
 )
 def interrupt_pause(trial: Trial) -> str:
     return _interrupted(trial, ("sleep", 30_000))
@@ -70,8 +75,9 @@ def interrupt_pause(trial: Trial) -> str:
     'specification, "Kernel interrupt"; contract F7',
     "expectation",
     needs=("print", "loop"),
-    most=5,
+    most=3,
     kind=LATENCY,
+    alone=True,
 )
 def interrupt_loop(trial: Trial) -> str:
     return _interrupted(trial, "loop")
@@ -83,8 +89,9 @@ def interrupt_loop(trial: Trial) -> str:
     "contract F9; the specification is silent",
     "expectation",
     needs=("print", "input"),
-    most=5,
+    most=3,
     kind=LATENCY,
+    alone=True,
 )
 def interrupt_input(trial: Trial) -> str:
     kernel = trial.kernel
@@ -101,22 +108,22 @@ def interrupt_input(trial: Trial) -> str:
     'specification, "Control": a separate thread is recommended',
     "expectation",
     needs=("print", "sleep"),
-    most=3,
+    most=2,
     kind=LATENCY,
+    alone=True,
 )
 def beside_shell(trial: Trial) -> str:
     kernel = trial.kernel
-    first = kernel.send("kernel_info_request", channel="control")
-    if not kernel.wait("", lambda: kernel.has_reply(first), 1.0):
+    if not kernel.has_reply(asked_on_control(trial)):
         raise NotApplicable("the kernel answers no kernel_info_request on Control")
     cell = _started(trial, ("sleep", _BUSY_MILLISECONDS))
     began = time.monotonic()
     request = kernel.send("kernel_info_request", channel="control")
     kernel.wait("no reply", lambda: kernel.has_reply(request) or kernel.has_reply(cell))
     trial.measured = time.monotonic() - began
-    answered = kernel.has_reply(request)
+    beside = not kernel.has_reply(cell)
     kernel.finish(cell)
-    return "" if answered else "the cell ended first"
+    return "" if beside else "the cell ended first"
 
 
 @rule(
@@ -124,6 +131,7 @@ def beside_shell(trial: Trial) -> str:
     "The heartbeat echoes what it is sent",
     'specification, "Heartbeat for kernels"',
     kind=LATENCY,
+    alone=True,
 )
 def echo(trial: Trial) -> str:
     sent = b"kernelbridge %d" % trial.number
@@ -145,6 +153,7 @@ def echo(trial: Trial) -> str:
     needs=("print", "sleep"),
     most=2,
     kind=_LONGEST,
+    alone=True,
 )
 def heartbeat_pause(trial: Trial) -> str:
     return _beats(trial, "sleep")
@@ -158,6 +167,7 @@ def heartbeat_pause(trial: Trial) -> str:
     needs=("print", "hold"),
     most=2,
     kind=_LONGEST,
+    alone=True,
 )
 def heartbeat_held(trial: Trial) -> str:
     return _beats(trial, "hold")
@@ -250,7 +260,6 @@ def listed(trial: Trial) -> str:
     "A shutdown_request is answered, and the kernel ends",
     'specification, "Kernel shutdown"',
     most=1,
-    seconds=10.0,
     fresh=True,
 )
 def shutdown(trial: Trial) -> str:

@@ -12,7 +12,7 @@ from kernelbridge.testing.check.procedure import Kind, Trial, rule
 from kernelbridge.testing.check.samples import Statement
 
 _ROUNDS = 3
-_PROMPT_LAG = 0.1
+_PROMPT_LAG = 0.2
 """How many seconds behind a prompt what was printed before it may arrive: the two come on different sockets."""
 
 
@@ -118,6 +118,7 @@ def print_error(trial: Trial) -> str:
     needs=("print", "input"),
     most=10,
     kind=Kind("s", "longest lag", max),
+    alone=True,
 )
 def prompt(trial: Trial) -> str:
     kernel = trial.kernel

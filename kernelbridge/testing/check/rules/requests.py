@@ -12,6 +12,7 @@ from kernelbridge.wire.messages import Message
 
 _EXECUTE = 'specification, "Execute"'
 _PATIENCE = 2.0
+_LAST_SECONDS = 5.0
 _QUEUED_MILLISECONDS = 200
 """How long a cell waits before it fails, so that what is sent behind it is there by then."""
 
@@ -220,7 +221,9 @@ def _behind_failure(trial: Trial, **options: Any) -> list[Message]:
 def _outcomes(trial: Trial, queued: list[Message]) -> list[Handled | None]:
     """Return what became of queued requests; None for one that was not answered."""
     kernel = trial.kernel
-    kernel.wait("", lambda: all(kernel.has_reply(one) and kernel.is_idle(one) for one in queued), _PATIENCE)
+    # Executions are answered in their order: what was not when a later one is will not be.
+    last = kernel.execute("")
+    kernel.wait("", lambda: kernel.has_reply(last), _LAST_SECONDS)
     kernel.settle()
     return [kernel.handled(one) if kernel.has_reply(one) else None for one in queued]
 

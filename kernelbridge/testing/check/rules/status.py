@@ -11,7 +11,10 @@ from kernelbridge.testing.check.samples import Statement
 from kernelbridge.wire.messages import Message
 
 _STATUS = 'specification, "Kernel status"'
-_PATIENCE = 0.5
+_REPLY_SECONDS = 5.0
+_IDLE_SECONDS = 1.0
+_CONTROL_SECONDS = 3.0
+"""How long Control may take to answer until it is taken not to: nothing tells that it never will."""
 
 
 def states(published: list[Message]) -> list[str]:
@@ -72,10 +75,12 @@ def requests(trial: Trial) -> str:
     trial.doing = msg_type
     kernel = trial.kernel
     request = kernel.send(msg_type, content)
-    # Only kernel_info and execute have to be answered.
-    if not kernel.wait("", lambda: kernel.has_reply(request), _PATIENCE):
+    # Only kernel_info and execute have to be answered. What was not when a later request is will not be.
+    probe = kernel.send("kernel_info_request")
+    kernel.wait("", lambda: kernel.has_reply(request) or kernel.has_reply(probe), _REPLY_SECONDS)
+    if not kernel.has_reply(request):
         return ""
-    kernel.wait("", lambda: kernel.is_idle(request), _PATIENCE)
+    kernel.wait("", lambda: kernel.is_idle(request), _IDLE_SECONDS)
     return bracket_problem(kernel.published(request))
 
 
@@ -87,14 +92,22 @@ def requests(trial: Trial) -> str:
 )
 def control(trial: Trial) -> str:
     kernel = trial.kernel
-    request = kernel.send("kernel_info_request", channel="control")
-    if not kernel.wait("", lambda: kernel.has_reply(request), _PATIENCE):
+    request = asked_on_control(trial)
+    if not kernel.has_reply(request):
         version = str(trial.running.info.get("protocol_version"))
         if not speaks(version, 5, 5):
             raise NotApplicable(f"came with protocol 5.5, the kernel says {version}")
         return "no reply"
-    kernel.wait("", lambda: kernel.is_idle(request), _PATIENCE)
+    kernel.wait("", lambda: kernel.is_idle(request), _IDLE_SECONDS)
     return bracket_problem(kernel.published(request))
+
+
+def asked_on_control(trial: Trial) -> Message:
+    """Send a kernel_info_request on Control and return it when it is answered, or seems not to be."""
+    kernel = trial.kernel
+    request = kernel.send("kernel_info_request", channel="control")
+    kernel.wait("", lambda: kernel.has_reply(request), _CONTROL_SECONDS)
+    return request
 
 
 def speaks(version: str, major: int, minor: int) -> bool:
