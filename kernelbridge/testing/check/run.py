@@ -1,4 +1,4 @@
-"""Tries the rules on kernels: on all side by side, but for those that measure, which have the machine for themselves."""
+"""Tries the rules on kernels: on all side by side, but for those that measure, each of which is tried alone."""
 
 from __future__ import annotations
 
