@@ -13,6 +13,7 @@ that stands for an interrupt, is told from that by who was running when it came.
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import socket
 import threading
@@ -20,6 +21,7 @@ from collections.abc import Callable, Coroutine, Generator, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
+from weakref import WeakSet
 
 _HEARD = b"\xff"
 _FROM_OUTSIDE = b"\xfe"
@@ -48,6 +50,7 @@ class Interrupts:
         self._bell: socket.socket | None = None
         # Owned by the thread that listens: whether SIGTERM has come and nobody has been told.
         self._terminated = False
+        _all.add(self)
 
     def interrupt(self) -> None:
         """Interrupt the work that runs, if some does, from any thread."""
@@ -138,6 +141,15 @@ class Interrupts:
             self.ear = self._bell = None
             ear.close()
             bell.close()
+
+    def _forget(self) -> None:
+        """Be a forked child's copy: a signal to the child is none to the kernel, which hears at the same socket."""
+        if self._bell is None:
+            return
+        self._bell = None
+        signal.set_wakeup_fd(-1)
+        if signal.getsignal(signal.SIGTERM) is _heard_by_the_ear:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
     @contextmanager
     def _shared_sigint(self) -> Iterator[None]:
@@ -254,3 +266,14 @@ class _Work:
                 self._interrupted = False
                 self._task.uncancel()
                 thrown = KeyboardInterrupt()
+
+
+_all: WeakSet[Interrupts] = WeakSet()
+
+
+def _forget_all() -> None:
+    for interrupts in _all:
+        interrupts._forget()
+
+
+os.register_at_fork(after_in_child=_forget_all)
