@@ -137,10 +137,12 @@ class Execution:
             self._outputs.publish("status", BUSY, request.header)
             if isinstance(request.content, CommOpen | CommMsg | CommClose):
                 await self.interrupts.run(self._comms.dispatch(request.message, request.content))
+                self._handler.settle()
                 # The last one wakes the IOPub thread for the whole row.
                 self._outputs.publish("status", IDLE, request.header, ring=True if request is requests[-1] else None)
             else:
                 reply, failed = await self._run_request(request)
+                self._handler.settle()
         if not beside:
             self._parents.rest()
         self._finished(Finished(reply, failed, len(requests), self._lane))

@@ -60,6 +60,12 @@ class Handler(ABC):
     def start(self) -> None:
         """Get ready: called once on the execution thread, before the first request."""
 
+    def settle(self) -> None:
+        """Put what the code has shown by ways of its own, such as a file descriptor, and which is not put yet.
+
+        Called before each message that the code puts, before each prompt, and before a request's `idle`; on any thread.
+        """
+
     def ending(self) -> None:
         """Hear that the kernel was asked to end, before what runs is interrupted: called on the thread that was asked.
 

@@ -406,6 +406,7 @@ class Kernel:
         """
         if isinstance(content, Content):
             content = unstructure(content)
+        self.handler.settle()
         self.outputs.publish(msg_type, content, self.parents.current(), metadata, buffers)
 
     def write(self, stream: str, text: str) -> None:
@@ -429,6 +430,7 @@ class Kernel:
         request = self.request
         if request is None:
             raise StdinError("no request is handled: there is nobody to ask")
+        self.handler.settle()
         return self._stdin.ask(request, prompt, password)
 
     def flush(self) -> None:

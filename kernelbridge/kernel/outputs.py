@@ -174,6 +174,10 @@ class Outputs:
             self._put(StreamText(name, parent, text[:end], self._room))
             text = text[end:]
 
+    def may_wait(self) -> bool:
+        """Return whether the caller may wait for a thread that puts: not where that would wait for the caller."""
+        return not (self.lost or self._on_reader() or self._holder == threading.get_ident())
+
     def flush(self) -> None:
         """Return when all that was put before is on the socket (contract K3), at once when nobody reads any more."""
         if self._on_reader() or self.lost:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from kernelbridge.kernel.kernel import Kernel
 from kernelbridge.python.handler import PythonHandler
+from kernelbridge.python.terminal import open_terminal
 from kernelbridge.wire.connection import load_startup_file
 from kernelbridge.wire.errors import ConnectionFileError, WireError
 
@@ -31,8 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Who interrupts a kernel that starts or ends, where no cell runs, does not want to end it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # What the kernel has to say of itself goes where it was started, and not into the cell that happens to run.
+    terminal = open_terminal()
     logger = logging.getLogger("kernelbridge")
-    logger.addHandler(logging.StreamHandler(sys.__stderr__))
+    logger.addHandler(logging.StreamHandler(terminal))
     logger.propagate = False
     # Python has put the folder that it was started in first; users expect it to follow their os.chdir.
     if sys.path and sys.path[0]:
@@ -41,14 +43,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         info = load_startup_file(options.file, allow_port_zero=True)
         if info.transport == "inproc":
             raise ConnectionFileError(options.file, "transport", "inproc reaches nobody outside of this process")
-        handler = PythonHandler(others, EXIT_SECONDS)
+        handler = PythonHandler(others, EXIT_SECONDS, capture=True)
         try:
             Kernel(handler, options.file).serve()
         finally:
             # However it came to its end: nobody would end a process that hangs in it.
             handler.ending()
     except WireError as problem:
-        print(f"kernelbridge: {problem}", file=sys.__stderr__)
+        print(f"kernelbridge: {problem}", file=terminal)
         return 2
     return 0
 

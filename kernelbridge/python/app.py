@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from IPython.core.application import BaseIPythonApplication, base_aliases, base_flags
 from IPython.core.profiledir import ProfileDir
 from IPython.core.shellapp import InteractiveShellApp, shell_aliases, shell_flags
 from traitlets import Any as AnyTrait
-from traitlets import Instance, Unicode
+from traitlets import Bool, Instance, Unicode
 
 from kernelbridge.python.shell import ZMQInteractiveShell
 
@@ -19,17 +20,31 @@ class IPKernelApp(BaseIPythonApplication, InteractiveShellApp):
     name = "ipython-kernel"
     description = "The Python kernel of kernelbridge."
     aliases: ClassVar[dict[str, str]] = {**base_aliases, **shell_aliases, "f": "IPKernelApp.connection_file"}
-    flags: ClassVar[dict[str, Any]] = {**base_flags, **shell_flags}
+    flags: ClassVar[dict[str, Any]] = {
+        **base_flags,
+        **shell_flags,
+        "no-capture-fd": (
+            {"IPKernelApp": {"capture_fd_output": False}},
+            "Leave the file descriptors 1 and 2 alone: what C code and child processes write goes where the kernel was "
+            "started.",
+        ),
+    }
     classes: ClassVar[list[type]] = [ZMQInteractiveShell, ProfileDir]
     connection_file = Unicode("", help="The connection file that the kernel was started with.").tag(config=True)
+    capture_fd_output = Bool(
+        True, help="Whether what is written to the file descriptors 1 and 2 is shown with the cell."
+    ).tag(config=True)
     kernel = AnyTrait()
     namespace = AnyTrait(help="Where cells live, if not in a module of their own.")
     shell = Instance(ZMQInteractiveShell)
 
-    def initialize(self, argv: list[str] | None = None) -> None:
+    def initialize(self, argv: list[str] | None = None, capture: Callable[[], None] | None = None) -> None:
+        """Read the configuration, call `capture` where it allows that, and start the shell."""
         super().initialize(argv)
         # tqdm and others know a notebook by this section.
         self.config.setdefault("IPKernelApp", {})
+        if capture is not None and self.capture_fd_output:
+            capture()
         self.shell = ZMQInteractiveShell.instance(
             parent=self, profile_dir=self.profile_dir, kernel=self.kernel, user_ns=self.namespace
         )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import builtins
 import getpass
+import logging
 import os
 import platform
 import sys
@@ -35,6 +37,7 @@ from kernelbridge.wire.contents import (
 
 if TYPE_CHECKING:
     from kernelbridge.python.app import IPKernelApp
+    from kernelbridge.python.descriptors import Descriptors
     from kernelbridge.python.history import PacedFlag
     from kernelbridge.python.shell import ZMQInteractiveShell
 
@@ -47,7 +50,8 @@ class PythonHandler(Handler):
     """The Python language.
 
     Takes the command line's `arguments` that IPython's configuration is to understand, and how many seconds the process
-    has to end when the kernel was asked to: None where the process is not the kernel's own.
+    has to end when the kernel was asked to: None where the process is not the kernel's own. `capture`: whether it may
+    take the file descriptors 1 and 2, unless the configuration says no; not in a program that has its own use for them.
 
     IPython is loaded by `start`, when the channels listen already: what a frontend asks first, kernel_info, needs none
     of it, so both go on at the same time.
@@ -69,13 +73,17 @@ class PythonHandler(Handler):
         HelpLink(text="IPython Reference", url="https://ipython.org/documentation.html"),
     )
 
-    def __init__(self, arguments: Sequence[str] = (), exit_seconds: float | None = None) -> None:
+    def __init__(
+        self, arguments: Sequence[str] = (), exit_seconds: float | None = None, *, capture: bool = False
+    ) -> None:
         self._arguments = list(arguments)
         self._exit_seconds = exit_seconds
         self.user_ns: dict[str, Any] | None = None
         """Where cells live, if not in a module of their own. Set before the start."""
         # Guards that the process is given its time to end only once.
         self._ending = threading.Lock()
+        self._capture = capture and os.name == "posix"
+        self._descriptors: Descriptors
         self._app: IPKernelApp
         self._shell: ZMQInteractiveShell
         self._history_flag: PacedFlag | None
@@ -87,18 +95,26 @@ class PythonHandler(Handler):
     def start(self) -> None:
         from kernelbridge.python import comms
         from kernelbridge.python.app import IPKernelApp
+        from kernelbridge.python.descriptors import Descriptors
         from kernelbridge.python.history import pace
         from kernelbridge.python.streams import KernelStream
 
-        sys.stdout = KernelStream(self.kernel, "stdout", sys.__stdout__)
-        sys.stderr = KernelStream(self.kernel, "stderr", sys.__stderr__)
+        self._descriptors = Descriptors(self.kernel.outputs, self.kernel.parents)
+        sys.stdout = KernelStream(self.kernel, "stdout", sys.__stdout__, self._descriptors)
+        sys.stderr = KernelStream(self.kernel, "stderr", sys.__stderr__, self._descriptors)
         builtins.input = self._input
         getpass.getpass = self._getpass
         if "PYTHONBREAKPOINT" not in os.environ:
             sys.breakpointhook = _breakpoint
-        comms.install(self.kernel)
-        self._app = IPKernelApp.instance(kernel=self.kernel, namespace=self.user_ns)
-        self._app.initialize(self._arguments)
+        try:
+            comms.install(self.kernel)
+            self._app = IPKernelApp.instance(kernel=self.kernel, namespace=self.user_ns)
+            self._app.initialize(self._arguments, self._descriptors.start if self._capture else None)
+        except BaseException:
+            # What went wrong is to be read where the kernel was started.
+            self._give_back()
+            raise
+        asyncio.get_running_loop().call_soon(self._descriptors.buffer_lines)
         self._shell = self._app.shell
         self._history_flag = pace(self._shell.history_manager)
 
@@ -111,7 +127,15 @@ class PythonHandler(Handler):
     def stop(self, restart: bool) -> None:
         if self._history_flag is not None:
             self._history_flag.hurry()
+        self._give_back()
+
+    def _give_back(self) -> None:
+        self._descriptors.flush()
+        self._descriptors.stop()
         sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
+
+    def settle(self) -> None:
+        self._descriptors.settle()
 
     async def execute(self, request: ExecuteRequest, execution_count: int) -> ExecuteReply | ErrorReply:
         shell = self._shell
@@ -139,6 +163,7 @@ class PythonHandler(Handler):
             shell.events.trigger("post_execute")
             if not request.silent:
                 shell.events.trigger("post_run_cell", result)
+            self._descriptors.flush()
         if request.counts and shell.execution_count != execution_count + 1:
             # The cell has reset the counter (%reset).
             self.kernel.execution_count = shell.execution_count - 1
@@ -235,7 +260,7 @@ def _breakpoint(*, header: str | None = None) -> None:
 
 def _exit() -> None:
     """End the process, because a cell, a thread or a task that was left over does not let it end."""
-    print("kernelbridge: what runs does not end, so the process does", file=sys.__stderr__, flush=True)
+    logging.getLogger("kernelbridge").warning("kernelbridge: what runs does not end, so the process does")
     last = threading.Timer(HOOKS_SECONDS, os._exit, (0,))
     last.daemon = True
     last.start()

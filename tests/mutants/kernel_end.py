@@ -42,6 +42,7 @@ FAULTS = (
         "idle before the last put of a comm",
         KERNEL + "execution.py",
         "                await self.interrupts.run(self._comms.dispatch(request.message, request.content))\n"
+        "                self._handler.settle()\n"
         "                # The last one wakes the IOPub thread for the whole row.\n"
         '                self._outputs.publish("status", IDLE, request.header, ring=True if '
         "request is requests[-1] else None)",

@@ -14,8 +14,8 @@ FAULTS = (
     Fault(
         "a flush of a stream does nothing",
         PYTHON + "streams.py",
-        '        """Return when what was written is on the socket."""\n        self._flush()\n',
-        '        """Return when what was written is on the socket."""\n',
+        "        self._descriptors.settle()\n        self._flush()\n",
+        "        self._descriptors.settle()\n",
         "K3",
         ("tests/python/test_stream_flush.py",),
     ),
@@ -34,8 +34,8 @@ FAULTS = (
     Fault(
         "stderr is stdout",
         PYTHON + "handler.py",
-        '        sys.stderr = KernelStream(self.kernel, "stderr", sys.__stderr__)\n',
-        '        sys.stderr = KernelStream(self.kernel, "stdout", sys.__stderr__)\n',
+        '        sys.stderr = KernelStream(self.kernel, "stderr", ',
+        '        sys.stderr = KernelStream(self.kernel, "stdout", ',
         "K2",
         (EXECUTION,),
     ),

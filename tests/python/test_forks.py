@@ -1,10 +1,13 @@
-"""A forked child of the Python kernel neither hangs nor speaks for it: it has no IOPub thread."""
+"""A forked child of the Python kernel does not hang, and what it prints shows with the cell (K10).
+
+It has no IOPub thread: what it displays is let go.
+"""
 
 from __future__ import annotations
 
 import pytest
 
-from kernelbridge.testing import ProtocolClient, result
+from kernelbridge.testing import ProtocolClient, result, stdout
 from tests.support.exchange import run
 
 FORK = """
@@ -26,5 +29,22 @@ child.exitcode
 
 
 @pytest.mark.parametrize(("code", "status"), [(FORK, 7), (PROCESS, 0)], ids=["fork", "multiprocessing"])
-def test_a_child_that_prints_and_flushes_ends(client: ProtocolClient, code: str, status: int) -> None:
-    run(client, code, result(str(status)))
+def test_k10_a_child_that_prints_and_flushes_ends(client: ProtocolClient, code: str, status: int) -> None:
+    run(client, code, stdout("in the child\n"), result(str(status)))
+
+
+def test_a_signal_to_a_child_is_none_to_the_kernel(client: ProtocolClient) -> None:
+    """As the workers of a pool get one at its end. The kernel hears of signals at a socket that the child has, too."""
+    code = """
+import os, signal, time
+ready, tell = os.pipe()
+child = os.fork()
+if child == 0:
+    os.write(tell, b'x')
+    time.sleep(60)
+os.read(ready, 1)
+os.kill(child, signal.SIGTERM)
+os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+"""
+    run(client, code, result("-15"))
+    run(client, "'goes on'", result("'goes on'"))
