@@ -26,7 +26,7 @@ from kernelbridge.bridges.service import OnCrash
 from kernelbridge.bridges.socket_bridge import Socket, receive
 from kernelbridge.kernel.outputs import Outputs
 from kernelbridge.kernel.router import Answers, Reply, Request, RouterChannel, Wire, fault_reply
-from kernelbridge.wire.contents import AbortedReply, Content, ErrorReply
+from kernelbridge.wire.contents import AbortedReply, Content
 from kernelbridge.wire.errors import ContentError, short_repr
 from kernelbridge.wire.messages import Message
 
@@ -232,11 +232,11 @@ class Shell(RouterChannel[Finished | Close]):
             self._arrived(frames)
 
     def _answer_to(self, request: Request) -> Content | bytes | None:
-        if request.msg_type == "execute_request" and (request.aborted or request.fault is not None):
+        if request.fault is not None and request.msg_type == "execute_request":
             # An execute_reply says the count whatever its status ("Request-Reply" in the specification).
-            refused: AbortedReply | ErrorReply = AbortedReply() if request.fault is None else fault_reply(request.fault)
-            return attrs.evolve(refused, execution_count=self._execution_count())
+            return attrs.evolve(fault_reply(request.fault), execution_count=self._execution_count())
         if request.aborted:
+            # Here without the count, as ipykernel's: JupyterLab shows what it gets as the number of a cell that ran.
             return AbortedReply() if request.msg_type not in COMM_TYPES else None
         return super()._answer_to(request)
 

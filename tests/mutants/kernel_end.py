@@ -117,9 +117,8 @@ FAULTS = (
     Fault(
         "an aborted request has no reply",
         KERNEL + "shell.py",
-        "            return attrs.evolve(refused, execution_count=self._execution_count())\n",
-        "            return None if request.aborted else attrs.evolve(refused, "
-        "execution_count=self._execution_count())\n",
+        "            return AbortedReply() if request.msg_type not in COMM_TYPES else None\n",
+        "            return None\n",
         "K11",
         (REQUESTS,),
     ),

@@ -52,7 +52,7 @@ class ErrorReply(Content):
 class AbortedReply(Content):
     """Any reply with `status` 'aborted': the request was not run, because one before it failed.
 
-    Deprecated in 5.1, but what ipykernel sends and clients expect. Only an execute_reply has an `execution_count`.
+    Deprecated in 5.1, but what ipykernel sends and clients expect. Only an execute_reply may have an `execution_count`.
     """
 
     status: Literal["aborted"] = "aborted"
