@@ -215,6 +215,15 @@ def _heard_by_the_ear(signum: int, frame: FrameType | None) -> None:
     """Do nothing: whoever listens hears of it also where Python's handlers do not run, in a long call of C code."""
 
 
+def hide_handler(failure: BaseException) -> None:
+    """Let the traceback of an interrupt end in the code that was interrupted, as with Python's own handler."""
+    at = failure.__traceback__
+    while at is not None and at.tb_next is not None:
+        if at.tb_next.tb_frame.f_code is Interrupts._on_sigint.__code__:
+            at.tb_next = None
+        at = at.tb_next
+
+
 class _Work:
     """Awaits a coroutine, and throws a KeyboardInterrupt into it where it was interrupted while it waited."""
 

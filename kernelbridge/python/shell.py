@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from types import TracebackType
 from typing import Any
 
 from IPython.core import page
@@ -14,6 +15,7 @@ from traitlets import Any as AnyTrait
 from traitlets import CBool, Instance, Type, default
 
 from kernelbridge.kernel.handler import error_value
+from kernelbridge.kernel.interrupts import hide_handler
 from kernelbridge.wire.messages import Message
 
 
@@ -119,6 +121,13 @@ class ZMQInteractiveShell(InteractiveShell):
     def _page(self, text: str | dict[str, Any], start: int = 0, screen_lines: int = 0, pager_cmd: str = "") -> None:
         data = text if isinstance(text, dict) else {"text/plain": text}
         self.payload_manager.write_payload({"source": "page", "data": data, "start": max(0, start)})
+
+    def _get_exc_info(self, exc_tuple: Any = None) -> tuple[type[BaseException], BaseException, TracebackType | None]:
+        """Return the error that is to be shown, or debugged."""
+        etype, value, tb = super()._get_exc_info(exc_tuple)
+        if isinstance(value, KeyboardInterrupt):
+            hide_handler(value)
+        return etype, value, tb
 
     def _showtraceback(self, etype: type[BaseException], evalue: BaseException, stb: list[str]) -> None:
         self.last_traceback = list(stb)

@@ -60,8 +60,9 @@ def begun(client: ProtocolClient, code: str) -> Message:
 
 
 def expect_interrupted(client: ProtocolClient, request: Message) -> None:
-    """Expect the rest of what an interrupted cell causes."""
-    client.iopub.expect(error("KeyboardInterrupt"), idle(), parent=request)
+    """Expect the rest of what an interrupted cell causes. The traceback ends where it was interrupted."""
+    shown, _ = client.iopub.expect(error("KeyboardInterrupt"), idle(), parent=request)
+    assert "_on_sigint" not in "".join(shown.content["traceback"])
     client.shell.expect(execute_reply("error", ename="KeyboardInterrupt", parent=request))
 
 
