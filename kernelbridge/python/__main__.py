@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         info = load_startup_file(options.file, allow_port_zero=True)
         if info.transport == "inproc":
             raise ConnectionFileError(options.file, "transport", "inproc reaches nobody outside of this process")
-        handler = PythonHandler(others, EXIT_SECONDS, capture=True)
+        handler = PythonHandler(["-f", options.file, *others], EXIT_SECONDS, capture=True)
         try:
             Kernel(handler, options.file).serve()
         finally:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, ClassVar
 
 from IPython.core.application import BaseIPythonApplication, base_aliases, base_flags
@@ -41,8 +43,8 @@ class IPKernelApp(BaseIPythonApplication, InteractiveShellApp):
     def initialize(self, argv: list[str] | None = None, capture: Callable[[], None] | None = None) -> None:
         """Read the configuration, call `capture` where it allows that, and start the shell."""
         super().initialize(argv)
-        # tqdm and others know a notebook by this section.
-        self.config.setdefault("IPKernelApp", {})
+        # Programs know a notebook by this section, which is there once it has been asked for.
+        self.config.IPKernelApp  # noqa: B018
         if capture is not None and self.capture_fd_output:
             capture()
         self.shell = ZMQInteractiveShell.instance(
@@ -53,6 +55,18 @@ class IPKernelApp(BaseIPythonApplication, InteractiveShellApp):
         self.init_gui_pylab()
         self.init_extensions()
         self.init_code()
+
+    @property
+    def connection_dir(self) -> str:
+        """Where the connection file lies: ipykernel.get_connection_file looks for it there."""
+        return str(Path(self.connection_file).parent)
+
+    def init_gui_pylab(self) -> None:
+        """Let figures be shown in the notebook, unless the user has chosen otherwise by name, in the environment."""
+        # An empty one is no choice: shells export it.
+        if not os.environ.get("MPLBACKEND"):
+            os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
+        super().init_gui_pylab()
 
     def init_crash_handler(self) -> None:
         """Install none: it would write its report where nobody looks; the kernel reports its own crashes."""

@@ -27,7 +27,6 @@ _PLACES: Final[dict[str, Any]] = {
     "stdout": sys,
     "stderr": sys,
     "excepthook": sys,
-    "breakpointhook": sys,
     "ps1": sys,
     "ps2": sys,
     "input": builtins,
@@ -90,6 +89,7 @@ class EmbeddedHandler(PythonHandler):
         programs, self._programs = self._programs, {}
         if not programs:
             return
+        self.lookalike.close()
         for name, owner in _PLACES.items():
             if programs[name] is not _MISSING:
                 setattr(owner, name, programs[name])

@@ -12,6 +12,7 @@ import platform
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import ExitStack
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -80,6 +81,8 @@ class PythonHandler(Handler):
         self._exit_seconds = exit_seconds
         self.user_ns: dict[str, Any] | None = None
         """Where cells live, if not in a module of their own. Set before the start."""
+        self.lookalike = ExitStack()
+        """What was done so that the process looks like one of ipykernel's. Closed by who gives the process back."""
         # Guards that the process is given its time to end only once.
         self._ending = threading.Lock()
         self._capture = capture and os.name == "posix"
@@ -93,7 +96,7 @@ class PythonHandler(Handler):
         return f"Python {sys.version}\nIPython {version('ipython')}, kernelbridge {__version__}\n"
 
     def start(self) -> None:
-        from kernelbridge.python import comms
+        from kernelbridge.python import comms, lookalike
         from kernelbridge.python.app import IPKernelApp
         from kernelbridge.python.descriptors import Descriptors
         from kernelbridge.python.history import pace
@@ -104,11 +107,11 @@ class PythonHandler(Handler):
         sys.stderr = KernelStream(self.kernel, "stderr", sys.__stderr__, self._descriptors)
         builtins.input = self._input
         getpass.getpass = self._getpass
-        if "PYTHONBREAKPOINT" not in os.environ:
-            sys.breakpointhook = _breakpoint
         try:
-            comms.install(self.kernel)
-            self._app = IPKernelApp.instance(kernel=self.kernel, namespace=self.user_ns)
+            manager = comms.install(self.kernel)
+            self.lookalike.enter_context(lookalike.installed())
+            kernel = lookalike.LookalikeKernel(self.kernel, manager)
+            self._app = IPKernelApp.instance(kernel=kernel, namespace=self.user_ns)
             self._app.initialize(self._arguments, self._descriptors.start if self._capture else None)
         except BaseException:
             # What went wrong is to be read where the kernel was started.
@@ -228,17 +231,19 @@ class PythonHandler(Handler):
                 found = manager.get_range(request.session or 0, request.start or 1, request.stop, **options)
             case "search":
                 found = manager.search(request.pattern or "*", n=request.n, unique=request.unique, **options)
-        return HistoryReply(history=list(found))
+        # IPython calls the session that runs 0 where it was asked for a range, and by its number everywhere else.
+        return HistoryReply(history=[(entry[0] or manager.session_number, *entry[1:]) for entry in found])
 
     def _cell_id(self) -> str | None:
         request = self.kernel.request
         cell_id = None if request is None else request.metadata.get("cellId")
         return cell_id if isinstance(cell_id, str) else None
 
-    def _input(self, prompt: object = "", /) -> str:
+    def _input(self, prompt: object = "") -> str:
         return self._ask(str(prompt), password=False)
 
-    def _getpass(self, prompt: str = "Password: ", stream: object = None) -> str:
+    def _getpass(self, prompt: str = "Password: ", stream: object = None, *, echo_char: str | None = None) -> str:
+        # What is echoed, and where, is the frontend's to decide.
         return self._ask(prompt, password=True)
 
     def _ask(self, prompt: str, password: bool) -> str:
@@ -246,16 +251,6 @@ class PythonHandler(Handler):
             return self.kernel.input(prompt, password)
         except StdinError as refusal:
             raise _not_implemented(refusal) from None
-
-
-def _breakpoint(*, header: str | None = None) -> None:
-    """Stop in IPython's debugger, which an interrupt of its prompt ends: pdb would ask again."""
-    from IPython.core.debugger import InterruptiblePdb
-
-    debugger = InterruptiblePdb()
-    if header is not None:
-        debugger.message(header)
-    debugger.set_trace(sys._getframe(1))
 
 
 def _exit() -> None:

@@ -16,6 +16,8 @@ from traitlets import CBool, Instance, Type, default
 
 from kernelbridge.kernel.handler import error_value
 from kernelbridge.kernel.interrupts import hide_handler
+from kernelbridge.python.lookalike import explain_absence
+from kernelbridge.python.magics import KernelMagics
 from kernelbridge.wire.messages import Message
 
 
@@ -118,6 +120,14 @@ class ZMQInteractiveShell(InteractiveShell):
         """Give what is put from here on, in this thread or task, the request `parent` (see `get_parent`)."""
         self.kernel.parents.adopt(Message.from_dict(parent))
 
+    def init_magics(self) -> None:
+        super().init_magics()
+        self.register_magics(KernelMagics)
+        self.magics_manager.register_alias("ed", "edit")
+
+    def init_virtualenv(self) -> None:
+        """Look for no virtual environment: the kernel runs with the interpreter that its kernelspec names."""
+
     def _page(self, text: str | dict[str, Any], start: int = 0, screen_lines: int = 0, pager_cmd: str = "") -> None:
         data = text if isinstance(text, dict) else {"text/plain": text}
         self.payload_manager.write_payload({"source": "page", "data": data, "start": max(0, start)})
@@ -127,6 +137,7 @@ class ZMQInteractiveShell(InteractiveShell):
         etype, value, tb = super()._get_exc_info(exc_tuple)
         if isinstance(value, KeyboardInterrupt):
             hide_handler(value)
+        explain_absence(value)
         return etype, value, tb
 
     def _showtraceback(self, etype: type[BaseException], evalue: BaseException, stb: list[str]) -> None:
