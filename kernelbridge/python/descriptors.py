@@ -12,7 +12,8 @@ for a thousand more whenever something came. So only a program that prints a tho
 calls C that prints, may see the line behind its neighbours, by at most the few milliseconds that the thread needs.
 
 The limit. The thread needs the interpreter. C code that holds it without a break can write as much as a pipe takes,
-`PIPE_BYTES`; then it waits for a reader that waits for it. An interrupt ends its write.
+`PIPE_BYTES`; then it waits for a reader that waits for it. An interrupt ends its write. And what C says when it ends
+the process at once, as ``abort`` does, is lost with the pipe; where Python was then is said in the terminal.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ PIPE_BYTES: Final = 2**18
 CHECKED_WRITES: Final = 1000
 """How many writes of a program look for what was written to the descriptors, see above."""
 
-_PATIENCE_SECONDS: Final = 1.0
+_PATIENCE_SECONDS: Final = 10.0
 """How long a put waits for the thread. It takes less; but a __del__ that the garbage collector runs in the middle of a
 put waits for a thread that waits for that put, and goes on, out of order, when this is over."""
 
@@ -243,10 +244,14 @@ def _buffer_c_lines() -> Callable[[], object]:
 
     Of all of C's streams this flushes only that one: for another, somebody may hold the lock who waits for input.
     """
-    import ctypes
+    try:
+        import ctypes
 
-    libc = ctypes.CDLL(None)
-    stdout = ctypes.c_void_p.in_dll(libc, "__stdoutp" if sys.platform == "darwin" else "stdout")
+        libc = ctypes.CDLL(None)
+        stdout = ctypes.c_void_p.in_dll(libc, "__stdoutp" if sys.platform == "darwin" else "stdout")
+    except (ImportError, OSError, ValueError):
+        # A Python without ctypes, or a C library of another kind: C writes when its buffer is full.
+        return lambda: None
     by_line: Final = 1
     libc.setvbuf(stdout, None, by_line, ctypes.c_size_t(0))
     flush: Any = libc.fflush

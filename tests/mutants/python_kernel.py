@@ -9,6 +9,8 @@ EXECUTION = "tests/python/test_execution.py"
 COMMS = "tests/python/test_comms.py"
 ORDER = "tests/python/test_order.py"
 PARENTS = "tests/python/test_parents.py"
+DESCRIPTORS = "tests/python/test_descriptors.py"
+FORKS = "tests/python/test_forks.py"
 
 FAULTS = (
     Fault(
@@ -134,5 +136,53 @@ FAULTS = (
         "        self.kernel.parents.enter(Message.from_dict(parent))\n",
         "K4",
         (PARENTS,),
+    ),
+    Fault(
+        "what waits in a descriptor's pipe is not waited for",
+        PYTHON + "handler.py",
+        "    def settle(self) -> None:\n        self._descriptors.settle()\n",
+        "    def settle(self) -> None:\n        return\n",
+        "K10",
+        (DESCRIPTORS,),
+    ),
+    Fault(
+        "what was read is not put yet",
+        PYTHON + "descriptors.py",
+        "        if self._open:\n            read.acquire(timeout=_PATIENCE_SECONDS)\n",
+        "",
+        "K10",
+        (DESCRIPTORS,),
+    ),
+    Fault(
+        "what C keeps in its buffer stays there",
+        PYTHON + "descriptors.py",
+        "        if self._flush_c is not None:\n            self._flush_c()\n",
+        "",
+        "K10",
+        (DESCRIPTORS,),
+    ),
+    Fault(
+        "a piece of a character is taken for all of it",
+        PYTHON + "descriptors.py",
+        """        return self._decoder.decode(os.read(self.reading_end, size) if size else b"", final)""",
+        """        return self._decoder.decode(os.read(self.reading_end, size) if size else b"", True)""",
+        "K3",
+        (DESCRIPTORS,),
+    ),
+    Fault(
+        "a forked child prints for nobody",
+        PYTHON + "streams.py",
+        "            return int(self._original.write(text)) if self._original is not None else len(text)\n",
+        "            return len(text)\n",
+        "K10",
+        (FORKS,),
+    ),
+    Fault(
+        "a signal to a forked child is one to the kernel",
+        "kernelbridge/kernel/interrupts.py",
+        "        if self._bell is None:\n            return\n        self._bell = None\n",
+        "        if self._ident is not None:\n            return\n        self._bell = None\n",
+        "a forked child is a process of its own",
+        (FORKS,),
     ),
 )

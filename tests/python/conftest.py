@@ -24,6 +24,8 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Keep the user's own profile and history out of the tests, and let examples find the package uninstalled."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("IPYTHONDIR", str(tmp_path_factory.mktemp("ipython")))
+        # As most are: with it, Python takes the buffers from C, too.
+        patch.delenv("PYTHONUNBUFFERED", raising=False)
         patch.setenv("PYTHONPATH", str(ROOT), prepend=os.pathsep)
         yield
 
