@@ -41,6 +41,7 @@ class Launched:
         self.setup_problem = ""
         """Why the setup of the samples does not run."""
         self.given_up = False
+        """Whether `give_up` was called."""
         self._lock = threading.Lock()
         self._bridge: Bridge | None = None
         self._observer: Observer | None = None

@@ -47,6 +47,8 @@ TINY = Samples("tiny", {**_STATEMENTS, "comment": "#", "setup": "open 0"})
 class TinyHandler(Cells):
     """The language on this library's own kernel end."""
 
+    subshells = True
+
     async def execute(self, request: ExecuteRequest, execution_count: int) -> ExecuteReply:
         for line in request.code.splitlines():
             await self._run(line, request.silent, execution_count)

@@ -46,6 +46,12 @@ def test_a_kernel_that_holds_the_rules(tmp_path: Path) -> None:
     assert ElementTree.fromstring(junit.read_bytes()).get("tests") == "1"
 
 
+def test_the_short_table_sums_up_what_was_held() -> None:
+    ran = check("kernelbridge", "--rule", "wire.ids", "--rule", "wire.topic", "--trials", "1", "--short")
+    assert ran.exit_code == 0, ran.output
+    assert "| 2 more rules, where they apply | ✓ |" in ran.stdout.splitlines()
+
+
 def test_a_kernel_that_does_not_start_is_a_failure(broken: str) -> None:
     ran = check(broken, "--quiet", "--rule", "status.brackets")
     assert ran.exit_code == 1

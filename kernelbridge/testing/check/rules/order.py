@@ -95,6 +95,9 @@ def stdout_stderr(trial: Trial) -> str:
 )
 def print_result(trial: Trial) -> str:
     trial.run(("print", 1), ("print", 2), ("result", 3))
+    trial.kernel.settle()
+    if not any(message.msg_type == "execute_result" for message in trial.kernel.received("iopub")):
+        raise NotApplicable("the kernel shows no execute_result for a value")
     return _judge(trial, ("stdout", "execute_result"))
 
 

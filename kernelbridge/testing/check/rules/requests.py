@@ -114,8 +114,10 @@ def execute_input(trial: Trial) -> str:
 )
 def silent(trial: Trial) -> str:
     code = trial.cell(("result", 1))
-    if not any(message.msg_type == "execute_result" for message in trial.kernel.run(code).shown):
-        raise NotMeasured("the sample shows no execute_result")
+    loud = trial.kernel.run(code)
+    trial.kernel.settle()
+    if not any(message.msg_type == "execute_result" for message in loud.shown):
+        raise NotApplicable("the kernel shows no execute_result for a value")
     handled = trial.kernel.run(code, silent=True, store_history=False)
     trial.kernel.settle()
     return "it has one" if any(message.msg_type == "execute_result" for message in handled.shown) else ""
@@ -269,7 +271,9 @@ def abort_queued(trial: Trial) -> str:
     most=5,
 )
 def abort_replies(trial: Trial) -> str:
-    queued = _behind_failure(trial)
+    failing, queued = _send_failing(trial)
+    # However the first is answered, which is another rule's question.
+    trial.kernel.finish(failing)
     for request, outcome in zip(queued, _outcomes(trial, queued), strict=True):
         if outcome is None:
             return "a queued request has no reply"
