@@ -37,7 +37,9 @@ class KernelMagics(Magics):
             # What was asked for is not there, and IPython has said so.
             return
         # Absolute, because the frontend may be in another folder.
-        payload = {"source": "edit_magic", "filename": str(Path(target).resolve()), "line_number": line}
+        filename = str(Path(target).resolve())
+        number = line if line is None else _number(line, "a line's number", "%edit -n LINE")
+        payload = {"source": "edit_magic", "filename": filename, "line_number": number}
         self.shell.payload_manager.write_payload(payload)
 
     @line_magic
@@ -87,13 +89,17 @@ class KernelMagics(Magics):
         """Set how often the classic notebook saves: %autosave SECONDS, 0 for never. JupyterLab has a setting for it."""
         from IPython.display import Javascript, display
 
-        try:
-            seconds = int(parameter_s)
-        except ValueError:
-            raise UsageError(f"a number of seconds, please, not {parameter_s!r}: %autosave SECONDS") from None
+        seconds = _number(parameter_s, "a number of seconds", "%autosave SECONDS")
         code = f"if (window.IPython && IPython.notebook) IPython.notebook.set_autosave_interval({1000 * seconds});"
         display(Javascript(code), include=["application/javascript"])
         print(f"Autosaving every {seconds} seconds" if seconds else "Autosave disabled")
 
     def _connection_file(self) -> str:
         return str(self.shell.parent.connection_file)
+
+
+def _number(given: str | int, what: str, usage: str) -> int:
+    try:
+        return int(given)
+    except ValueError:
+        raise UsageError(f"{what}, please, not {given!r}: {usage}") from None

@@ -67,10 +67,19 @@ def test_kernel_info_says_what_it_is(client: ProtocolClient) -> None:
 
 
 @pytest.mark.parametrize(
-    ("function", "password"), [("input", False), ("__import__('getpass').getpass", True)], ids=["input", "getpass"]
+    ("call", "password"),
+    [
+        ("input('q? ')", False),
+        # Python's own takes no keyword, and ipykernel's does.
+        ("input(prompt='q? ')", False),
+        ("__import__('getpass').getpass('q? ')", True),
+        # Python 3.14 has it; what is echoed is the frontend's choice.
+        ("__import__('getpass').getpass('q? ', echo_char='*')", True),
+    ],
+    ids=["input", "keyword", "getpass", "echo"],
 )
-def test_k7_a_prompt_comes_after_the_output_before_it(client: ProtocolClient, function: str, password: bool) -> None:
-    request = client.execute(f"print('before'); print(repr({function}('q? ')))")
+def test_k7_a_prompt_comes_after_the_output_before_it(client: ProtocolClient, call: str, password: bool) -> None:
+    request = client.execute(f"print('before'); print(repr({call}))")
     # Not flushed by the program: the prompt brings it out.
     client.stdin.expect(input_request("q? ", password=password, parent=request))
     client.iopub.expect(busy(), execute_input(), stdout("before\n"), parent=request)
@@ -148,7 +157,11 @@ def test_the_debugger_looks_at_the_last_error(client: ProtocolClient) -> None:
     client.shell.expect(execute_reply(parent=request))
 
 
-@pytest.mark.parametrize(("code", "shown"), [("breakpoint()\n1", [result("1")]), ("%debug", [])], ids=["call", "magic"])
+@pytest.mark.parametrize(
+    ("code", "shown"),
+    [("breakpoint()\n1", [result("1")]), ("import pdb; pdb.set_trace()\n1", [result("1")]), ("%debug", [])],
+    ids=["call", "pdb", "magic"],
+)
 def test_k7_an_interrupt_ends_the_debugger(client: ProtocolClient, code: str, shown: list[Matcher]) -> None:
     """And the cell goes on, as in IPython."""
     run(client, "1/0", error("ZeroDivisionError"), replied=execute_reply("error"))
