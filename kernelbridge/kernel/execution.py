@@ -15,6 +15,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from kernelbridge.bridges.clock import Clock
+from kernelbridge.bridges.host_loop import HostLoop
 from kernelbridge.bridges.loop_bridge import LoopBridge
 from kernelbridge.kernel.comms import Comms
 from kernelbridge.kernel.handler import Handler, error_value
@@ -188,7 +189,7 @@ class Execution:
 
 def run_on_loop(serve: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """Run `serve` to its end on an event loop of the calling thread, whatever the tasks beside it raise."""
-    with asyncio.Runner() as runner:
+    with asyncio.Runner(loop_factory=HostLoop) as runner:
         loop = runner.get_loop()
         serving = loop.create_task(serve())
         while not serving.done():

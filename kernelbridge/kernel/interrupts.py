@@ -74,6 +74,10 @@ class Interrupts:
         signalled, heard = came.rfind(signal.SIGINT), came.rfind(_HEARD)
         if signalled != heard:
             self._unheard = self._running if signalled > heard else None
+            if self._unheard is not None and self._loop is not None:
+                # A GUI's loop, which may run in asyncio's place (see `host_loop`), waits on after a signal.
+                with suppress(RuntimeError):
+                    self._loop.call_soon_threadsafe(_look_for_signals)
         return self._unheard is not None
 
     def told_to_end(self) -> bool:
@@ -222,6 +226,10 @@ def hide_handler(failure: BaseException) -> None:
         if at.tb_next.tb_frame.f_code is Interrupts._on_sigint.__code__:
             at.tb_next = None
         at = at.tb_next
+
+
+def _look_for_signals() -> None:
+    """Do nothing: Python runs the handlers of the signals that have come before it runs this."""
 
 
 class _Work:

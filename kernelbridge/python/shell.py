@@ -80,6 +80,9 @@ class ZMQInteractiveShell(InteractiveShell):
     exiter = Instance(ZMQExitAutocall)
     keepkernel_on_exit: bool | None = None
 
+    active_eventloop: str | None = None
+    """The GUI toolkit whose event loop runs, as `%gui` names it."""
+
     last_traceback: list[str] | None = None
     """The formatted traceback of the running cell's error, as it was shown."""
     display_error: BaseException | None = None
@@ -100,9 +103,12 @@ class ZMQInteractiveShell(InteractiveShell):
         self.set_hook("show_in_pager", page.as_hook(self._page), 99)
 
     def enable_gui(self, gui: str | None = None) -> None:
-        """Accept asyncio, whose loop always runs here, and refuse what needs a loop that does not."""
-        if gui not in (None, "asyncio", "inline"):
-            raise NotImplementedError(f"no event loop for {gui!r} in this kernel; asyncio always runs")
+        """Have the event loop of a GUI toolkit run beside the cells; with None, that of none. See `gui.switch`."""
+        # matplotlib says with each inline backend that it needs none.
+        if gui != self.active_eventloop:
+            from kernelbridge.python.gui import switch
+
+            self.active_eventloop = switch(gui, self.active_eventloop)
 
     def ask_exit(self) -> None:
         self.exit_now = not self.keepkernel_on_exit
