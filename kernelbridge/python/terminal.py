@@ -16,7 +16,8 @@ def open_terminal() -> TextIO | None:
     """
     if sys.__stderr__ is None:
         return None
-    terminal = os.fdopen(os.dup(sys.__stderr__.fileno()), "w", buffering=1, errors="backslashreplace")
+    descriptor, encoding = os.dup(sys.__stderr__.fileno()), sys.__stderr__.encoding
+    terminal = os.fdopen(descriptor, "w", buffering=1, encoding=encoding, errors="backslashreplace")
     enable = faulthandler.enable
 
     def enable_there(file: Any = None, all_threads: bool = True) -> None:
