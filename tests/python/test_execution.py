@@ -130,7 +130,11 @@ def test_displays_are_updated_from_later_cells_each_under_its_own_id(client: Pro
         ("raise GeneratorExit", "GeneratorExit", ""),
         ("raise StopAsyncIteration", "StopAsyncIteration", ""),
         ("import asyncio; asyncio.current_task().cancel(); await asyncio.sleep(0)", "CancelledError", ""),
-        ("import asyncio; asyncio.run(asyncio.sleep(0))", "RuntimeError", "running event loop"),
+        (
+            "import asyncio\nsleep = asyncio.sleep(0)\ntry: asyncio.run(sleep)\nfinally: sleep.close()",
+            "RuntimeError",
+            "running event loop",
+        ),
         ("def deep(): deep()\ndeep()", "RecursionError", ""),
         ("raise ValueError('x' * 3_000_000)", "ValueError", "x" * 3_000_000),
         ("class Bad:\n  def __repr__(self): raise ValueError('bad repr')\nBad()", "ValueError", "bad repr"),
