@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -59,10 +59,11 @@ def server(browser: BrowserContext) -> Iterator[Server]:
 
 @contextmanager
 def opened(browser: BrowserContext, server: Server, path: Path) -> Iterator[NotebookPage]:
-    """Open a copy of a notebook in a tab of its own."""
+    """Open a notebook in a tab of its own: a copy, which is the same one for all tabs."""
     from tests.browser.jupyterlab import NotebookPage
 
-    shutil.copy(path, server.root)
+    if not (server.root / path.name).exists():
+        shutil.copy(path, server.root)
     with browser.new_page() as page:
         notebook = NotebookPage(page)
         notebook.open(server.address(path.name))
@@ -96,3 +97,19 @@ def notebook(widgets_notebook: NotebookPage, server: Server, request: pytest.Fix
     """The notebook of what a user does. Each test has a section of it to itself, and all have one kernel."""
     with pictured(widgets_notebook, server, request):
         yield widgets_notebook
+
+
+@pytest.fixture
+def second(
+    notebook: NotebookPage, browser: BrowserContext, server: Server, request: pytest.FixtureRequest
+) -> Iterator[Callable[[], NotebookPage]]:
+    """A function that saves `notebook` and opens it in a second tab."""
+    with ExitStack() as stack:
+
+        def open_again() -> NotebookPage:
+            notebook.save()
+            again = stack.enter_context(opened(browser, server, WIDGETS))
+            stack.enter_context(pictured(again, server, request))
+            return again
+
+        yield open_again

@@ -29,6 +29,8 @@ from tests.support.kernels import ROOT
 _SETTINGS: Final = {
     # Else it asks at its first start whether to read the news.
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
+    # Else what a busy machine completes after a second is not shown.
+    "completer-extension/manager": {"providerTimeout": DEADLINE * 1000},
 }
 
 
@@ -157,9 +159,14 @@ class NotebookPage:
 
     # What a user does
 
+    def edit(self, place: int) -> None:
+        """Put the cursor at the end of a cell's code."""
+        self.cell(place).locator(".jp-InputArea-editor .cm-content").click()
+        self.page.keyboard.press("Control+End")
+
     def start(self, place: int) -> None:
         """Send a cell to the kernel."""
-        self.cell(place).locator(".jp-InputArea-editor .cm-content").click()
+        self.edit(place)
         self.page.keyboard.press("Control+Enter")
 
     def run(self, *places: int) -> None:
@@ -178,6 +185,12 @@ class NotebookPage:
         """Choose an item of a main menu by the beginning of its label."""
         self.page.locator("#jp-MainMenu").get_by_role("menuitem", name=menu, exact=True).click()
         self.page.locator(".lm-Menu").get_by_role("menuitem", name=re.compile(f"^{re.escape(item)}")).click()
+
+    def new_console(self) -> Locator:
+        """Open a console for the notebook's kernel."""
+        self.panel.locator(".jp-Notebook .jp-Cell").first.click(button="right")
+        self.page.locator(".lm-Menu").get_by_role("menuitem", name=re.compile("^New Console for Notebook")).click()
+        return self.page.locator(".jp-CodeConsole")
 
     def tool(self, name: str) -> None:
         """Press the button of the notebook's toolbar with this name."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,16 +42,25 @@ def code_cells(path: Path, section: str | None = None) -> list[int]:
 
 
 class TestTour:
-    def test_run_all_and_save(self, tour: NotebookPage, server: Server, tmp_path: Path) -> None:
-        """What JupyterLab saves then is what ``kernelbridge run`` writes."""
-        tour.menu("Run", "Run All Cells")
-        for count, place in enumerate(code_cells(TOUR), 1):
-            expect(tour.prompt(place)).to_have_text(f"[{count}]:")
-        tour.save()
+    def test_run_all_and_again_in_a_new_kernel(self, tour: NotebookPage, server: Server, tmp_path: Path) -> None:
+        """What JupyterLab saves, each time, is what ``kernelbridge run`` writes."""
         written = tmp_path / "tour.out.ipynb"
         subprocess.run([sys.executable, "-m", "kernelbridge", "run", TOUR, "--output", written], check=True)
-        saved, ran = (nbformat.read(path, as_version=4) for path in (server.root / TOUR.name, written))
-        assert differences(saved.cells, ran.cells) == []
+        ran = nbformat.read(written, as_version=4)
+        places = code_cells(TOUR)
+        tour.menu("Run", "Run All Cells")
+        for again in (False, True):
+            if again:
+                # A number that only this kernel has for it.
+                tour.start(places[0])
+                expect(tour.prompt(places[0])).to_have_text(f"[{len(places) + 1}]:")
+                tour.menu("Kernel", "Restart Kernel and Run All Cells")
+                tour.accept()
+            for count, place in enumerate(places, 1):
+                expect(tour.prompt(place)).to_have_text(f"[{count}]:")
+            tour.save()
+            saved = nbformat.read(server.root / TOUR.name, as_version=4)
+            assert differences(saved.cells, ran.cells) == []
 
 
 class TestWidgets:
@@ -179,3 +189,55 @@ class TestControl:
         notebook.run(ask)
         expect(notebook.prompt(ask)).to_have_text("[1]:")
         expect(notebook.outputs(ask)).to_contain_text(["NameError: name 'kept' is not defined"])
+
+
+class TestHelp:
+    def test_completion(self, notebook: NotebookPage) -> None:
+        """Tab shows what there is, and Enter takes the first of it."""
+        define, name, _ = code_cells(WIDGETS, "Help")
+        notebook.run(define)
+        notebook.edit(name)
+        notebook.page.keyboard.press("Tab")
+        names = notebook.page.locator(".jp-Completer-match")
+        expect(names).to_have_text(["bridge_length", "bridge_width"])
+        notebook.page.keyboard.press("Enter")
+        expect(notebook.cell(name).locator(".cm-line")).to_have_text(["bridge_length"])
+
+    def test_inspection(self, notebook: NotebookPage) -> None:
+        """Shift+Tab shows the signature and the docstring of the function whose arguments are being written."""
+        define, _, call = code_cells(WIDGETS, "Help")
+        notebook.run(define)
+        notebook.edit(call)
+        notebook.page.keyboard.press("Shift+Tab")
+        tooltip = notebook.page.locator(".jp-Tooltip")
+        expect(tooltip).to_contain_text("bridge_length(arches, span=3.0)")
+        expect(tooltip).to_contain_text("Return how long a bridge is.")
+        notebook.page.keyboard.press("Escape")
+
+
+class TestSecondWindow:
+    def test_widgets_are_the_same_in_both(self, notebook: NotebookPage, second: Callable[[], NotebookPage]) -> None:
+        """The second window has the widget as it is in the kernel, and each follows the other and the kernel."""
+        show, ask, _ = code_cells(WIDGETS, "A second window")
+        notebook.run(show)
+        notebook.slider(show).press("ArrowRight")
+        other = second()
+        readouts = [window.cell(show).locator(".widget-readout") for window in (notebook, other)]
+        expect(readouts[1]).to_have_text("4")
+        other.slider(show).press("ArrowRight")
+        expect(readouts[0]).to_have_text("5")
+        other.run(ask)
+        expect(other.outputs(ask)).to_have_text(["the kernel has 5"])
+        for readout in readouts:
+            expect(readout).to_have_text("9")
+
+    def test_console(self, notebook: NotebookPage, second: Callable[[], NotebookPage]) -> None:
+        """A console of the same kernel: each has what the other has defined."""
+        _, _, ask = code_cells(WIDGETS, "A second window")
+        console = second().new_console()
+        console.locator(".jp-CodeConsole-promptCell .cm-content").click()
+        console.page.keyboard.type("said = 'hello'; print('said', said)")
+        console.page.keyboard.press("Shift+Enter")
+        expect(console.locator(".jp-OutputArea-output")).to_have_text(["said hello"])
+        notebook.run(ask)
+        expect(notebook.outputs(ask)).to_have_text(["the console has said hello"])
