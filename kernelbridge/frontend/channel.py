@@ -16,6 +16,7 @@ from kernelbridge.wire.connection import Channel as ChannelName
 from kernelbridge.wire.connection import ConnectionInfo
 from kernelbridge.wire.errors import WireError
 from kernelbridge.wire.frames import Limits, decode
+from kernelbridge.wire.log import message_log
 from kernelbridge.wire.messages import Message
 from kernelbridge.wire.signing import ReplayGuard, Signer
 from kernelbridge.wire.strays import Strays
@@ -69,6 +70,8 @@ class Channel(SocketBridge[T | Drain]):
         self._signer = wiring.signer
         self._limits = wiring.limits
         self._guard = ReplayGuard()
+        # What passes on Heartbeat are no messages.
+        self._log = None if self.channel == "hb" else message_log("bridge", wiring.signer)
         self._socket: Socket | None = None
 
     def drained(self, then: Callable[[], None]) -> None:
@@ -118,8 +121,13 @@ class Channel(SocketBridge[T | Drain]):
         self.prepare(socket)
         self._socket = socket
         # Adopted first: whatever fails from here on, the socket is closed.
-        self.adopt(socket, self.read, self.after_reads)
+        self.adopt(socket, self.read if self._log is None else self._read_logged, self.after_reads)
         socket.connect(connection.endpoint(self.channel))
+
+    def _read_logged(self, frames: list[Frame]) -> None:
+        if self._log is not None:
+            self._log(self.channel, "<-", frames)
+        self.read(frames)
 
     def close_sockets(self) -> None:
         if self._socket is not None:
@@ -155,9 +163,15 @@ class RequestChannel(Channel[T | list[Frame]]):
 
     def perform(self, item: T | list[Frame]) -> None:
         if isinstance(item, list):
-            send(self.socket, item)
+            self.send(item)
         else:
             self.handle(item)
+
+    def send(self, frames: list[Frame]) -> None:
+        """Send a message, without waiting."""
+        if self._log is not None:
+            self._log(self.channel, "->", frames)
+        send(self.socket, frames)
 
     def read(self, frames: list[Frame]) -> None:
         try:

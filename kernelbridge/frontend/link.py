@@ -43,6 +43,7 @@ from kernelbridge.wire.connection import Channel as ChannelName
 from kernelbridge.wire.connection import ConnectionInfo
 from kernelbridge.wire.errors import WireError
 from kernelbridge.wire.frames import Limits, encode
+from kernelbridge.wire.log import begin as begin_log
 from kernelbridge.wire.messages import Buffer, Message, Session
 from kernelbridge.wire.signing import Signer
 from kernelbridge.wire.strays import Strays
@@ -90,6 +91,7 @@ class Link:
         limits: Limits,
         timeout: float | None,
     ) -> None:
+        begin_log()
         self.name = name
         self.clock = clock
         self.session = Session(clock.now)

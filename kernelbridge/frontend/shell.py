@@ -7,7 +7,6 @@ from typing import Any
 
 import attrs
 
-from kernelbridge.bridges.socket_bridge import send
 from kernelbridge.frontend.channel import RequestChannel, Wiring
 from kernelbridge.frontend.readiness import Readiness
 from kernelbridge.wire.frames import encode
@@ -84,7 +83,7 @@ class Shell(RequestChannel[Heard]):
         elif readiness.wants_probe(now):
             probe = Message(self._session.header("kernel_info_request"), {})
             readiness.probed(probe.msg_id)
-            send(self.socket, encode(probe, self._signer, self._limits))
+            self.send(encode(probe, self._signer, self._limits))
 
     def _conclude(self) -> None:
         readiness = self._readiness

@@ -1,13 +1,13 @@
 """Interrupts: SIGINT becomes a KeyboardInterrupt exactly where the running work is, and nowhere else.
 
-SIGTERM is heard here, too: it is an end that is asked for, and not the work's business.
-
 It is raised on the spot while the work's code runs, and thrown into its coroutine while that awaits. When nothing runs
 there is nothing to interrupt, and the signal is dropped, so that a late Ctrl-C never ends the kernel.
 
 Work that raises, whatever it raises, has failed; the kernel goes on. One thing is not the work's own: that somebody
 cancels the task which serves, from outside, to end the kernel. A cancellation that the work's own code asked for, or
 that stands for an interrupt, is told from that by who was running when it came.
+
+SIGTERM is heard here, too. It asks for the kernel's end, as a shutdown_request does.
 """
 
 from __future__ import annotations

@@ -59,6 +59,8 @@ from kernelbridge.wire.contents import (
 )
 from kernelbridge.wire.errors import ContentError
 from kernelbridge.wire.frames import Limits
+from kernelbridge.wire.log import begin as begin_log
+from kernelbridge.wire.log import message_log
 from kernelbridge.wire.messages import PROTOCOL_VERSION, Buffer, Message, Session
 from kernelbridge.wire.packing import pack
 from kernelbridge.wire.signing import ReplayGuard, Signer
@@ -125,6 +127,10 @@ class Kernel:
         session = Session(clock.now)
         signer = Signer(self.connection.key, self.connection.signature_scheme)
         self._tracing = Tracing(self._context, clock)
+        begin_log()
+        log = message_log("kernel", signer)
+        if log is not None:
+            self._tracing.taps = (log,)
         guard = ReplayGuard()
         wire = Wire(self._context, clock, session, signer, options.limits, guard, self._strays, self._tracing)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import signal
 import sys
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from kernelbridge.python.handler import PythonHandler
 from kernelbridge.python.terminal import open_terminal
 from kernelbridge.wire.connection import load_startup_file
 from kernelbridge.wire.errors import ConnectionFileError, WireError
+from kernelbridge.wire.log import begin as begin_log
 
 EXIT_SECONDS = 3.0
 """How long the process may take to end when it was asked to: less than the 5 s after which frontends kill it.
@@ -33,9 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # What the kernel has to say of itself goes where it was started, and not into the cell that happens to run.
     terminal = open_terminal()
-    logger = logging.getLogger("kernelbridge")
-    logger.addHandler(logging.StreamHandler(terminal))
-    logger.propagate = False
+    begin_log(terminal)
     # Python has put the folder that it was started in first; users expect it to follow their os.chdir.
     if sys.path and sys.path[0]:
         sys.path[0] = ""
