@@ -1,4 +1,7 @@
-"""The process group of a kernel: what a kernel has started, and not detached, ends with it.
+"""The process group of a kernel: what a kernel has started, and not detached, ends with its process.
+
+When the exit hooks have run, and not before: a worker of a multiprocessing.Pool that is killed may hold the lock that
+the pool's own hook waits for.
 
 Only a group that is the kernel's own. Launchers make each kernel the leader of one; a kernel that was started by hand
 is in the group of the shell's job, where others may be.

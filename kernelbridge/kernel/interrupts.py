@@ -288,9 +288,33 @@ class _Work:
 _all: WeakSet[Interrupts] = WeakSet()
 
 
-def _forget_all() -> None:
+class _Forking(threading.local):
+    """Which signals the thread that forks had blocked before, while it forks."""
+
+    blocked: set[int | signal.Signals] | None = None
+
+
+_forking = _Forking()
+
+# A forked child has the ear, too, and until it has let go of that the parent would take a signal to the child for its
+# own. So a signal waits that comes between the fork and that.
+
+
+def _before_fork() -> None:
+    if any(interrupts.ear is not None for interrupts in _all):
+        _forking.blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+
+
+def _after_fork() -> None:
+    if _forking.blocked is not None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, _forking.blocked)
+        _forking.blocked = None
+
+
+def _after_fork_in_child() -> None:
     for interrupts in _all:
         interrupts._forget()
+    _after_fork()
 
 
-os.register_at_fork(after_in_child=_forget_all)
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork_in_child)

@@ -12,6 +12,7 @@ Heartbeat <-------> Heartbeat thread
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import threading
@@ -201,8 +202,8 @@ class Kernel:
         """Serve until a shutdown is requested or `stop` is called; requests are run on the calling thread.
 
         On the main thread SIGINT interrupts what runs, and SIGTERM ends the kernel. If the kernel was given a file,
-        the process is taken for its own: it ends with the program that started it (see `kernel.parent`), and what it
-        has started ends with it (see `kernel.group`).
+        the process is taken for its own: the kernel ends with the program that started it (see `kernel.parent`), and
+        what it has started ends with the process (see `kernel.group`).
 
         Raises `ConnectionFileError` when a channel cannot be bound, `WireError` when a registration fails, what the
         handler's `start` raises, and what a channel's thread crashed of.
@@ -210,6 +211,8 @@ class Kernel:
         if self._embedded or self._file is None or threading.current_thread() is not threading.main_thread():
             run_on_loop(self.aserve)
             return
+        # Early, so that it runs late: after the hooks of the code that runs here, which may end its children better.
+        atexit.register(end_group)
         with Parent.named() as self._control.parent:
             try:
                 if self._control.parent.gone:
@@ -218,7 +221,6 @@ class Kernel:
                 else:
                     run_on_loop(self.aserve)
             finally:
-                end_group()
                 if self._orphan:
                     remove_left_behind(self._file, self.connection)
 

@@ -47,10 +47,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         finally:
             # However it came to its end: nobody would end a process that hangs in it.
             handler.ending()
+            _end_workers()
     except WireError as problem:
         print(f"kernelbridge: {problem}", file=terminal)
         return 2
     return 0
+
+
+def _end_workers() -> None:
+    """End what multiprocessing would wait for in its exit hook. Daemons, as the workers of a pool, it ends itself."""
+    process = sys.modules.get("multiprocessing.process")
+    for child in process.active_children() if process is not None else ():
+        if not child.daemon:
+            child.terminate()
 
 
 if __name__ == "__main__":

@@ -256,12 +256,16 @@ class PythonHandler(Handler):
 def _exit() -> None:
     """End the process, because a cell, a thread or a task that was left over does not let it end."""
     logging.getLogger("kernelbridge").warning("kernelbridge: what runs does not end, so the process does")
-    last = threading.Timer(HOOKS_SECONDS, os._exit, (0,))
+    last = threading.Timer(HOOKS_SECONDS, _leave)
     last.daemon = True
     last.start()
+    # Python runs them only when all threads have ended, which they do not.
+    atexit._run_exitfuncs()
+    _leave()
+
+
+def _leave() -> None:
     try:
-        # Python runs them only when all threads have ended, which they do not.
-        atexit._run_exitfuncs()
         end_group()
     finally:
         os._exit(0)

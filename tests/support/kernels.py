@@ -115,13 +115,18 @@ def encoded(kernel: Kernel, msg_type: str, **content: str) -> list[Frame]:
 
 
 @contextmanager
-def process(command: Sequence[str], folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], ConnectionInfo, Path]]:
-    """Start a kernel in a process of its own; `command` lacks the connection file at its end. Ends it for sure."""
+def process(
+    command: Sequence[str], folder: Path, **options: Any
+) -> Iterator[tuple[subprocess.Popen[bytes], ConnectionInfo, Path]]:
+    """Start a kernel in a process of its own, with these options of Popen. Ends it for sure.
+
+    `command` lacks the connection file at its end.
+    """
     path = str(folder / "connection.json")
     # jupyter_client's own choice of ports, as most frontends make it.
     jupyter_client.write_connection_file(path, ip="127.0.0.1")
     info = load_connection_file(path)
-    started = subprocess.Popen([*command, path], cwd=ROOT)
+    started = subprocess.Popen([*command, path], cwd=ROOT, **options)
     try:
         yield started, info, Path(path)
     finally:
