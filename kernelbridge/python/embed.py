@@ -52,11 +52,7 @@ def embed(
     """
     if user_ns is None:
         user_ns = _seen_from(sys._getframe(1))
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        pass
-    else:
+    if _a_loop_runs():
         raise RuntimeError("embed() would stop the event loop that runs here: use `async with EmbeddedKernel(...)`")
     kernel = EmbeddedKernel(user_ns, connection_file=connection_file)
 
@@ -73,7 +69,8 @@ class EmbeddedKernel:
     """A kernel inside this program, from when it is entered to when it is left.
 
     Entered by ``with``, it serves on a thread of its own, on which cells run; by ``async with``, on the running event
-    loop. Leaving it waits for a cell that runs, which is interrupted.
+    loop. Leaving it interrupts a cell that runs and waits for its end. On another thread than the main one, which is
+    the only one that Python interrupts, that ends what awaits, and what waits for input; what computes goes on.
 
     Takes the namespace `user_ns`, in which cells run; the path of a `connection_file` to write, by default one where
     frontends look for kernels; and `inproc`, for a kernel that only `connect` reaches. Entered once. That raises
@@ -191,6 +188,8 @@ class EmbeddedKernel:
     # Both
 
     def _begin(self) -> None:
+        if self._ready.done():
+            raise RuntimeError("an EmbeddedKernel is entered once: make another one")
         if not _one.acquire(blocking=False):
             raise RuntimeError("a kernel is embedded in this process already, and there is room for one")
         address = ConnectionInfo(ip="127.0.0.1", key=random_key(), kernel_name="kernelbridge")
@@ -230,6 +229,14 @@ class EmbeddedKernel:
                     future.set_result(None)
                 else:
                     future.set_exception(failure)
+
+
+def _a_loop_runs() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _seen_from(frame: FrameType) -> dict[str, Any]:

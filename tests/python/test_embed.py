@@ -166,6 +166,8 @@ def test_it_ends_when_it_is_told_to(ends: str) -> None:
         kernel.wait(DEADLINE)
         client.expect_end()
         assert kernel.file is None
+    with pytest.raises(RuntimeError, match="entered once"), kernel:
+        pass
 
 
 def test_leaving_interrupts_a_cell_that_waits() -> None:
