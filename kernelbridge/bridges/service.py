@@ -20,11 +20,17 @@ OnCrash = Callable[["Service", BaseException], None]
 class Service(ABC):
     """A thread with a name. A subclass writes `run`, which calls `ready`, and `wake`."""
 
+    debugged = False
+    """Whether a debugger may stop the thread, because the code that it runs is the user's."""
+
     def __init__(self, name: str, on_crash: OnCrash | None = None) -> None:
         self.name = name
         self._on_crash = on_crash
         # A daemon, so that a program that forgets to stop its kernel can still end; stop() always joins.
         self._thread = threading.Thread(target=self._main, name=f"kernelbridge-{name}", daemon=True)
+        if not self.debugged:
+            # Both names are pydevd's, debugpy's engine: it leaves such a thread alone, and does not list it.
+            vars(self._thread).update(pydev_do_not_trace=True, is_pydev_daemon_thread=True)
         self._started = threading.Event()
         # Written by the thread before it sets `_started`, read by start() after it.
         self._failure: BaseException | None = None

@@ -10,17 +10,19 @@ from collections.abc import Callable
 
 from kernelbridge.bridges.service import OnCrash
 from kernelbridge.bridges.socket_bridge import Socket
+from kernelbridge.kernel.handler import Handler
 from kernelbridge.kernel.interrupts import Interrupts
 from kernelbridge.kernel.outputs import Outputs
 from kernelbridge.kernel.parent import Parent
-from kernelbridge.kernel.router import Answers, RouterChannel, Wire
+from kernelbridge.kernel.router import BUSY, Answers, Reply, Request, RouterChannel, Wire
+from kernelbridge.wire.contents import DebugReply, DebugRequest
 from kernelbridge.wire.messages import Message
 
 INSIST_SECONDS = 0.1
 """How long an interrupt may go unheard before it is sent again."""
 
 
-class Control(RouterChannel[None]):
+class Control(RouterChannel[Reply]):
     """The Control thread. It answers each request as it comes.
 
     It calls `terminated` when SIGTERM has come, and `abandoned` when the `parent` has ended.
@@ -32,12 +34,14 @@ class Control(RouterChannel[None]):
         bind: Callable[[Socket], None],
         outputs: Outputs,
         answers: Answers,
+        handler: Handler,
         interrupts: Interrupts,
         terminated: Callable[[], None],
         abandoned: Callable[[], None],
         on_crash: OnCrash | None = None,
     ) -> None:
         super().__init__("control", wire, bind, outputs, answers, on_crash)
+        self._handler = handler
         self._interrupts = interrupts
         self._terminated = terminated
         self._abandoned = abandoned
@@ -78,7 +82,20 @@ class Control(RouterChannel[None]):
         self._insists_at = self.clock.monotonic() + INSIST_SECONDS if unheard else None
 
     def received(self, message: Message) -> None:
-        self.answer(self.check(message))
+        request = self.check(message)
+        if isinstance(request.content, DebugRequest) and self._handler.debugger:
+            self._debug(request, request.content)
+        else:
+            self.answer(request)
+
+    def _debug(self, request: Request, content: DebugRequest) -> None:
+        """Have `request` answered elsewhere, because it may take as long as the program that is debugged likes."""
+        self._outputs.publish("status", BUSY, request.header)
+
+        def answer(reply: DebugReply) -> None:
+            self.put(Reply(request, reply))
+
+        self._handler.debug(content, answer)
 
     def deadline(self) -> float | None:
         return min((due for due in (self._insists_at, self._looks_at) if due is not None), default=None)
@@ -92,5 +109,6 @@ class Control(RouterChannel[None]):
             if self.parent.has_left():
                 self._orphaned()
 
-    def deliver(self, item: None) -> None:
-        """Nothing is ever put for this thread but its end."""
+    def deliver(self, item: Reply) -> None:
+        self.send_reply(item)
+        self.idle(item.request)

@@ -11,12 +11,14 @@ each subshell, each with a loop of its own.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from kernelbridge.wire.contents import (
     CompleteReply,
     CompleteRequest,
+    DebugReply,
+    DebugRequest,
     ErrorReply,
     ExecuteReply,
     ExecuteRequest,
@@ -53,9 +55,11 @@ class Handler(ABC):
     supported_features: Sequence[str] = ()
     subshells: bool = False
     """Whether requests may be handled beside each other, in subshells (JEP 91)."""
+    debugger: bool = False
+    """Whether `debug` can be called."""
 
     kernel: Kernel
-    """The kernel that this handler serves. Set before `start` is called."""
+    """The kernel that this handler serves. Set before `start` and `debug` are called."""
 
     def start(self) -> None:
         """Get ready: called once on the execution thread, before the first request."""
@@ -97,6 +101,13 @@ class Handler(ABC):
     def history(self, request: HistoryRequest) -> Answer[HistoryReply]:
         """Return what was run before. By default, nothing."""
         return HistoryReply(history=[])
+
+    def debug(self, request: DebugRequest, answer: Callable[[DebugReply], object]) -> None:
+        """Have a ``debug_request`` answered: called on the Control thread, also while code runs and before `start`.
+
+        It returns at once. `answer` is to be called once, on any thread, when there is something to say.
+        """
+        raise NotImplementedError("a language that says it has a debugger must have one")
 
 
 def error_value(failure: BaseException) -> str:

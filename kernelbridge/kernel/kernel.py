@@ -73,6 +73,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("kernelbridge")
 
 SUBSHELL_FEATURE = "kernel subshells"
+DEBUGGER_FEATURE = "debugger"
 """What a kernel with subshells says among its `supported_features` (JEP 91)."""
 
 SUBSHELL_REQUESTS = ("create_subshell_request", "delete_subshell_request", "list_subshell_request")
@@ -175,6 +176,7 @@ class Kernel:
             self._binder("control"),
             self.outputs,
             answers | of_subshells | {"interrupt_request": self._interrupted, TRACE_REQUEST: self._traced},
+            handler,
             interrupts,
             self._told_to_end,
             self._abandoned,
@@ -295,6 +297,7 @@ class Kernel:
         with self._life:
             if self._stopped:
                 raise RuntimeError("the kernel was stopped: a kernel serves once")
+            self.handler.kernel = self
             # IOPub first: the others put there. What takes requests last: nothing stands before `starting` (K5).
             for service in (self._iopub, self._heartbeat, self._stdin):
                 service.start()
@@ -305,7 +308,6 @@ class Kernel:
             register(self._context, self._clock, self._registration, self.connection)
 
     def _ready(self) -> None:
-        self.handler.kernel = self
         self.handler.start()
 
     def _stop_subshells(self) -> None:
@@ -331,15 +333,18 @@ class Kernel:
     def _kernel_info(self) -> bytes:
         """The content of every kernel_info_reply, which Shell and Control are asked for more often than anything."""
         handler = self.handler
+        debugger = handler.debugger
         info = KernelInfoReply(
             protocol_version=PROTOCOL_VERSION,
             implementation=handler.implementation,
             implementation_version=handler.implementation_version,
             language_info=handler.language_info,
             banner=handler.banner,
+            debugger=debugger,
             help_links=list(handler.help_links),
             supported_features=[
                 *handler.supported_features,
+                *([DEBUGGER_FEATURE] if debugger else []),
                 *([SUBSHELL_FEATURE] if handler.subshells else []),
                 TRACE_FEATURE,
             ],

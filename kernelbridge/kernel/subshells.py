@@ -46,6 +46,8 @@ STOP_SECONDS = 0.5
 class Subshell(Service):
     """The thread of one subshell. Takes `make`, which makes its execution, of its lane."""
 
+    debugged = True
+
     def __init__(self, make: Callable[[Lane], Execution], on_crash: OnCrash) -> None:
         self.subshell_id = os.urandom(16).hex()
         super().__init__(f"subshell-{self.subshell_id}", on_crash)

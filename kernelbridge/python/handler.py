@@ -11,9 +11,11 @@ import os
 import platform
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from contextlib import ExitStack
 from importlib.metadata import version
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from kernelbridge.kernel.group import end_group
@@ -23,6 +25,8 @@ from kernelbridge.version import __version__
 from kernelbridge.wire.contents import (
     CompleteReply,
     CompleteRequest,
+    DebugReply,
+    DebugRequest,
     ErrorReply,
     ExecuteReply,
     ExecuteRequest,
@@ -38,6 +42,7 @@ from kernelbridge.wire.contents import (
 
 if TYPE_CHECKING:
     from kernelbridge.python.app import IPKernelApp
+    from kernelbridge.python.debugger import Debugger
     from kernelbridge.python.descriptors import Descriptors
     from kernelbridge.python.history import PacedFlag
     from kernelbridge.python.shell import ZMQInteractiveShell
@@ -87,6 +92,12 @@ class PythonHandler(Handler):
         self._ending = threading.Lock()
         self._capture = capture and os.name == "posix"
         self._descriptors: Descriptors
+        # The shell, for whoever may ask for it before there is one.
+        self._begun: Future[ZMQInteractiveShell] = Future()
+        # Guards that no debugger is made when the last one was stopped. Others read `_debugger`, which is written once.
+        self._debugging = threading.Lock()
+        self._debugger: Debugger | None = None
+        self._stopped = False
         self._app: IPKernelApp
         self._shell: ZMQInteractiveShell
         self._history_flag: PacedFlag | None
@@ -94,6 +105,11 @@ class PythonHandler(Handler):
     @property
     def banner(self) -> str:  # type: ignore[override]
         return f"Python {sys.version}\nIPython {version('ipython')}, kernelbridge {__version__}\n"
+
+    @property
+    def debugger(self) -> bool:  # type: ignore[override]
+        """Whether debugpy is installed. It is loaded when somebody debugs."""
+        return find_spec("debugpy") is not None
 
     def start(self) -> None:
         from kernelbridge.python import comms, lookalike
@@ -120,14 +136,33 @@ class PythonHandler(Handler):
         asyncio.get_running_loop().call_soon(self._descriptors.buffer_lines)
         self._shell = self._app.shell
         self._history_flag = pace(self._shell.history_manager)
+        self._begun.set_result(self._shell)
+
+    def debug(self, request: DebugRequest, answer: Callable[[DebugReply], object]) -> None:
+        with self._debugging:
+            if self._debugger is None and not self._stopped:
+                from kernelbridge.python.debugger import Debugger
+
+                self._debugger = Debugger(self.kernel, self._begun)
+                self._debugger.start()
+        if self._debugger is None:
+            answer(DebugReply(success=False, request_seq=request.seq, message="the kernel ends"))
+        else:
+            self._debugger.ask(request, answer)
 
     def ending(self) -> None:
+        if self._debugger is not None:
+            self._debugger.let_go()
         if self._exit_seconds is not None and self._ending.acquire(blocking=False):
             timer = threading.Timer(self._exit_seconds, _exit)
             timer.daemon = True
             timer.start()
 
     def stop(self, restart: bool) -> None:
+        with self._debugging:
+            self._stopped = True
+        if self._debugger is not None:
+            self._debugger.stop()
         if self._history_flag is not None:
             self._history_flag.hurry()
         self._give_back()
@@ -153,6 +188,8 @@ class PythonHandler(Handler):
             transformed = shell.transform_cell(request.code)
         except Exception:  # noqa: BLE001 - a user's transformer may raise anything; IPython shows it as the cell's error.
             failure = sys.exc_info()
+        if self._debugger is not None:
+            transformed = self._debugger.cell_begins(request.code, transformed)
         try:
             result = await shell.run_cell_async(
                 request.code,
@@ -175,6 +212,8 @@ class PythonHandler(Handler):
         if shell.exit_now:
             self.kernel.end()
         error = result.error_before_exec or result.error_in_exec or shell.display_error
+        if self._debugger is not None:
+            self._debugger.cell_ends(isinstance(error, KeyboardInterrupt))
         if error is not None:
             return ErrorReply(
                 ename=type(error).__name__,

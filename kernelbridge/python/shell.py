@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from types import TracebackType
 from typing import Any
 
@@ -143,6 +144,10 @@ class ZMQInteractiveShell(InteractiveShell):
         etype, value, tb = super()._get_exc_info(exc_tuple)
         if isinstance(value, KeyboardInterrupt):
             hide_handler(value)
+            if "pydevd" in sys.modules:
+                from kernelbridge.python.debugger.tracing import without_stop
+
+                tb = without_stop(tb)
         explain_absence(value)
         return etype, value, tb
 
