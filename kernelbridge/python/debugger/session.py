@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import linecache
+import os
 import re
 import sys
 from collections.abc import Awaitable, Callable, Mapping
@@ -164,17 +165,22 @@ class Session:
 
     # From initialize to disconnect
 
+    def _leave_history_alone(self) -> None:
+        """See to it that IPython's thread that saves the history is not stopped with the user's."""
+        save_thread = self._shell.history_manager.save_thread
+        if save_thread is not None:
+            vars(save_thread).update(pydev_do_not_trace=True, is_pydev_daemon_thread=True)
+
     async def _initialize(self, arguments: Mapping[str, Any]) -> Dap:
+        self._leave_history_alone()
         if not self._adapter.connected:
-            save_thread = self._shell.history_manager.save_thread
-            if save_thread is not None:
-                # IPython's own, which is not to be stopped with the user's.
-                vars(save_thread).update(pydev_do_not_trace=True, is_pydev_daemon_thread=True)
             try:
                 connection = tracing.connect()
             except Exception as failure:
                 raise Refusal(f"debugpy cannot be started: {failure}") from failure
             await self._adapter.open(connection)
+            # IPython starts another one after each fork.
+            os.register_at_fork(after_in_parent=self._leave_history_alone)
         else:
             tracing.trace_all_threads()
         response = await self._adapter.send("initialize", {"adapterID": "kernelbridge", **arguments})

@@ -41,7 +41,8 @@ def trace_this_thread() -> None:
     So may the user's code have done, which is free to trace for itself.
     """
     if sys.gettrace() is None:
-        _settrace(_load())
+        # It alone: for all, pydevd starts a thread for each, and may take one of those for one of the program's.
+        _settrace(_load(), trace_only_current_thread=True)
 
 
 def trace_all_threads() -> None:
@@ -90,7 +91,7 @@ def _load() -> Any:
     return sys.modules["pydevd"]
 
 
-def _settrace(pydevd: Any) -> None:
+def _settrace(pydevd: Any, trace_only_current_thread: bool = False) -> None:
     import debugpy
 
     # The host and the port are nobody's, see connect(). Child processes are left alone: they would connect there.
@@ -98,6 +99,7 @@ def _settrace(pydevd: Any) -> None:
         host="127.0.0.1",
         port=1,
         suspend=False,
+        trace_only_current_thread=trace_only_current_thread,
         wait_for_ready_to_run=False,
         patch_multiprocessing=False,
         notify_stdin=False,
