@@ -3,8 +3,9 @@
 When the exit hooks have run, and not before: a worker of a multiprocessing.Pool that is killed may hold the lock that
 the pool's own hook waits for.
 
-Only a group that is the kernel's own. Launchers make each kernel the leader of one; a kernel that was started by hand
-is in the group of the shell's job, where others may be.
+Only a group that is the kernel's own. Launchers start each kernel in a session of its own, which nobody else can join.
+A kernel that was started by hand is in a job of the shell's session, where others may be, and may even lead it: with
+``kernel | tee log`` it does.
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ _TRACKER = b"resource_tracker"
 
 
 def end_group(seconds: float = TERMINATE_SECONDS) -> None:
-    """End the other processes in this one's group, if it is its own: by SIGTERM, and by SIGKILL after `seconds`.
+    """End the other processes in this one's group, if its session is its own: by SIGTERM, after `seconds` by SIGKILL.
 
     On another thread than the main one, by SIGKILL at once. Where no /proc says who they are, by SIGTERM alone.
     """
-    if os.name != "posix" or os.getpgrp() != os.getpid():
+    if os.name != "posix" or os.getsid(0) != os.getpid():
         return
     if threading.current_thread() is threading.main_thread():
         _terminate()

@@ -88,8 +88,10 @@ class Parent:
 
     def _watch_launcher(self, launcher: int) -> None:
         if self._pid == _INIT:
-            # Init starts no kernels under another's name: it has adopted this process.
-            self.gone = True
+            # The system's init starts no kernels under another's name: it has adopted this process. A container's or a
+            # sandbox's may be what the launcher has started: then this process is in init's session, or in one that is
+            # not seen from inside. A launcher gives each kernel a session of its own.
+            self.gone = os.getsid(0) not in (0, _INIT)
         elif launcher in _ancestors(self._pid):
             self._watch(launcher)
             # Looked at again, because it may have ended, and its number been given away.

@@ -16,6 +16,7 @@ import attrs
 import jupyter_client
 import pytest
 
+from kernelbridge.kernel.parent import Parent
 from kernelbridge.testing import (
     DEADLINE,
     ProtocolClient,
@@ -225,6 +226,18 @@ def test_a_kernel_that_nobody_has_named_himself_to_goes_on(tmp_path: Path) -> No
         assert started.file.exists()
 
 
+@pytest.mark.parametrize(("session", "gone"), [("not seen from inside", False), ("init's", False), ("its own", True)])
+def test_init_is_no_stranger_where_it_is_what_the_launcher_has_started(
+    monkeypatch: pytest.MonkeyPatch, session: str, gone: bool
+) -> None:
+    """Process 1 of a container or a sandbox starts the kernel; on a system it adopts one whose launcher has ended."""
+    sessions = {"not seen from inside": 0, "init's": 1, "its own": os.getpid()}
+    monkeypatch.setattr(os, "getppid", lambda: 1)
+    monkeypatch.setattr(os, "getsid", lambda pid: sessions[session])
+    with Parent(launcher=2) as parent:
+        assert parent.gone is gone
+
+
 WITHOUT_PIDFD = "import os, runpy; del os.pidfd_open; runpy.run_module('kernelbridge.python', run_name='__main__')"
 
 
@@ -295,6 +308,23 @@ def test_children_in_the_kernels_process_group_end_with_it(tmp_path: Path, ends_
         finally:
             for one in (*children, daemon):
                 one.kill()
+
+
+def test_others_in_a_job_that_the_kernel_leads_go_on(tmp_path: Path) -> None:
+    """A shell makes a kernel that was started by hand the leader of a group: ``kernel | tee log``."""
+    file = tmp_path / "connection.json"
+    jupyter_client.write_connection_file(str(file), ip="127.0.0.1")
+    with subprocess.Popen([*PYTHON_KERNEL, str(file)], cwd=ROOT, process_group=0) as kernel:
+        other = subprocess.Popen(["sleep", "1000"], process_group=kernel.pid)
+        try:
+            with ProtocolClient(load_connection_file(file)) as client:
+                run(client, "exit()")
+                expect_end(client, Process(kernel.pid))
+            assert other.poll() is None
+        finally:
+            kernel.kill()
+            other.kill()
+            other.wait()
 
 
 @pytest.mark.slow
