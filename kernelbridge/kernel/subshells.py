@@ -87,7 +87,8 @@ class Subshells:
         self._lock = threading.Lock()
         self._open: dict[str, Subshell] = {}
         self._deleted: list[Subshell] = []
-        self._stopped = False
+        # Set by the first stop: who stops again does not wait again.
+        self._give_up_at: float | None = None
 
     # On the Control thread
 
@@ -103,7 +104,7 @@ class Subshells:
     def _create(self) -> Content:
         new = Subshell(self._make, self._on_crash)
         with self._lock:
-            if self._stopped:
+            if self._give_up_at is not None:
                 return ErrorReply(ename="RuntimeError", evalue="the kernel ends")
             try:
                 new.start()
@@ -141,14 +142,14 @@ class Subshells:
     def stop(self) -> None:
         """End them all, for good, and return when their threads have ended, or have had their time."""
         with self._lock:
-            self._stopped = True
+            first = self._give_up_at is None
+            give_up_at = self._give_up_at = self._give_up_at or time.monotonic() + STOP_SECONDS
             ending = [*self._open.values(), *self._deleted]
         for subshell in ending:
             subshell.wake()
         self.interrupt()
-        give_up_at = time.monotonic() + STOP_SECONDS
         for subshell in ending:
             if subshell.on_this_thread():
                 continue
-            if not subshell.stop(max(0.0, give_up_at - time.monotonic())):
+            if not subshell.stop(max(0.0, give_up_at - time.monotonic())) and first:
                 logger.warning("subshell %s still runs: its thread is left to itself", subshell.subshell_id)

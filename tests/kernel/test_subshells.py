@@ -394,6 +394,22 @@ def test_a_stop_does_not_wait_for_what_computes_in_a_subshell(
     assert not left.is_alive()
 
 
+def test_at_the_kernels_end_what_computes_in_a_subshell_is_given_up_once(
+    handler: Beside, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Before the language stops, and not once more when the channels do."""
+    monkeypatch.setattr(subshells, "STOP_SECONDS", 0.0)
+    with ProtocolClient(handler) as client:
+        subshell = create(client)
+        begun(client, "wait", subshell, WAITS)
+        handler.kernel.end()
+        client.expect_end()
+        assert caplog.text.count("still runs") == 1
+        (left,) = threads_of(subshell)
+        handler.go.set()
+        left.join(DEADLINE)
+
+
 def test_a_cell_of_a_subshell_can_stop_the_kernel() -> None:
     with serving(Beside(stop=lambda kernel: kernel.stop())) as kernel, ProtocolClient(kernel) as client:
         subshell = create(client)
