@@ -10,15 +10,15 @@ import asyncio
 import inspect
 import logging
 import threading
-import traceback
 from collections.abc import Callable, Coroutine
+from types import TracebackType
 from typing import Any
 
 from kernelbridge.bridges.clock import Clock
 from kernelbridge.bridges.host_loop import HostLoop
 from kernelbridge.bridges.loop_bridge import LoopBridge
 from kernelbridge.kernel.comms import Comms
-from kernelbridge.kernel.handler import Handler, error_value
+from kernelbridge.kernel.handler import Handler, error_value, format_error
 from kernelbridge.kernel.interrupts import Interrupts
 from kernelbridge.kernel.outputs import Outputs
 from kernelbridge.kernel.parents import Parents
@@ -208,13 +208,14 @@ async def _called(method: Callable[..., Any], *arguments: object) -> Any:
 
 
 def _error_reply(failure: BaseException, execution_count: int | None = None) -> ErrorReply:
-    at = failure.__traceback__
+    # By the type: the exception's own attributes may be anything.
+    at: TracebackType | None = object.__getattribute__(failure, "__traceback__")
     while at is not None and at.tb_frame.f_code.co_filename == __file__:
         # What this file calls is of interest, not that it is this file that calls.
         at = at.tb_next
     return ErrorReply(
         ename=type(failure).__name__,
         evalue=error_value(failure),
-        traceback=traceback.format_exception(type(failure), failure, at),
+        traceback=format_error(failure, at),
         execution_count=execution_count,
     )

@@ -10,8 +10,10 @@ each subshell, each with a loop of its own.
 
 from __future__ import annotations
 
+import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
+from types import TracebackType
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from kernelbridge.wire.contents import (
@@ -116,3 +118,11 @@ def error_value(failure: BaseException) -> str:
         return str(failure)
     except BaseException as fault:  # noqa: BLE001 - a user's class may raise anything.
         return f"<str() of it raised {type(fault).__name__}>"
+
+
+def format_error(failure: BaseException, at: TracebackType | None) -> list[str]:
+    """Return the lines that show an exception raised `at` some place, as Python does, also where its class hinders."""
+    try:
+        return traceback.format_exception(type(failure), failure, at)
+    except Exception:  # noqa: BLE001 - as above; it may also be one of those that led to this one.
+        return [f"{type(failure).__name__}: {error_value(failure)}"]

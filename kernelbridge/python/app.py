@@ -51,6 +51,9 @@ class IPKernelApp(BaseIPythonApplication, InteractiveShellApp):
             parent=self, profile_dir=self.profile_dir, kernel=self.kernel, user_ns=self.namespace
         )
         self.shell.configurables.append(self)
+        # Jupyter's server says here which notebook the kernel is for.
+        if notebook := os.environ.get("JPY_SESSION_NAME"):
+            self.shell.user_ns["__session__"] = notebook
         self.init_path()
         self.init_gui_pylab()
         self.init_extensions()

@@ -7,15 +7,16 @@ import sys
 from types import TracebackType
 from typing import Any
 
-from IPython.core import page
+from IPython.core import interactiveshell, page
 from IPython.core.autocall import ZMQExitAutocall
 from IPython.core.displayhook import DisplayHook
 from IPython.core.displaypub import DisplayPublisher
+from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
 from traitlets import Any as AnyTrait
 from traitlets import CBool, Instance, Type, default
 
-from kernelbridge.kernel.handler import error_value
+from kernelbridge.kernel.handler import error_value, format_error
 from kernelbridge.kernel.interrupts import hide_handler
 from kernelbridge.python.lookalike import explain_absence
 from kernelbridge.python.magics import KernelMagics
@@ -151,9 +152,51 @@ class ZMQInteractiveShell(InteractiveShell):
         explain_absence(value)
         return etype, value, tb
 
+    def showtraceback(self, exc_tuple: Any = None, *args: Any, **kwargs: Any) -> None:
+        """Show an error, always as one. IPython only prints groups of exceptions, and those that it cannot format."""
+        kind, value, at = exc_tuple or sys.exc_info()
+        self.last_traceback = None
+        try:
+            if value is not None and _holds_group(value):
+                # For %debug and %tb.
+                self._get_exc_info(exc_tuple)
+            else:
+                super().showtraceback(exc_tuple, *args, **kwargs)
+        except Exception:
+            # What the error's own class has raised, if it is not what the debugger did.
+            if self.last_traceback is not None:
+                raise
+        if value is not None and self.last_traceback is None and kind is not UsageError:
+            self._showtraceback(type(value), value, "".join(format_error(value, _from_cell(at))).splitlines())
+            if self.call_pdb:
+                self.debugger(force=True)
+
+    def _format_exception_for_storage(self, exception: BaseException, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Return what the history keeps of an error: what was shown. IPython would format it once more."""
+        name, value = type(exception).__name__, error_value(exception)
+        return {"ename": name, "evalue": value, "traceback": self.last_traceback or []}
+
     def _showtraceback(self, etype: type[BaseException], evalue: BaseException, stb: list[str]) -> None:
         self.last_traceback = list(stb)
         if self.displayhook.formatting:
             self.display_error = evalue
         content = {"ename": etype.__name__, "evalue": error_value(evalue), "traceback": self.last_traceback}
         self.kernel.publish("error", content)
+
+
+def _holds_group(failure: BaseException) -> bool:
+    """Return whether it is a group of exceptions, or was raised while one was handled."""
+    each: BaseException | None = failure
+    while each is not None:
+        # By the type: the exception's own attributes may be anything.
+        if issubclass(type(each), BaseExceptionGroup):
+            return True
+        each = object.__getattribute__(each, "__context__")
+    return False
+
+
+def _from_cell(at: TracebackType | None) -> TracebackType | None:
+    """Return the traceback without IPython's own frames at its beginning."""
+    while at is not None and at.tb_frame.f_code.co_filename == interactiveshell.__file__:
+        at = at.tb_next
+    return at

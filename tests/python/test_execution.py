@@ -157,11 +157,61 @@ def test_a_magic_that_is_not_there_is_told_on_stderr(client: ProtocolClient) -> 
     run(client, "%nonesuch", stderr(regex("nonesuch")), replied=execute_reply("error", ename="UsageError"))
 
 
-def test_an_exception_that_cannot_say_what_it_is_is_shown(client: ProtocolClient) -> None:
-    """IPython's own record of it fails after that, and is reported, too; the kernel goes on."""
-    code = "class Odd(Exception):\n  def __str__(self): raise ValueError\nraise Odd"
-    run(client, code, error("Odd"), error("ValueError"), replied=execute_reply("error", ename="ValueError"))
+@pytest.mark.parametrize(
+    "hindrance",
+    [
+        "__str__(self): raise LookupError",
+        "__repr__(self): raise LookupError",
+        "__getattribute__(self, name): raise LookupError",
+        "_render_traceback_(self): return None",
+    ],
+)
+def test_an_exception_that_hinders_its_own_traceback_is_shown(client: ProtocolClient, hindrance: str) -> None:
+    """Once, as what it is."""
+    run(
+        client,
+        f"class Odd(Exception):\n  def {hindrance}\nraise Odd",
+        error("Odd"),
+        replied=execute_reply("error", ename="Odd"),
+    )
     run(client, "1", result("1"))
+
+
+def test_an_exception_whose_traceback_fails_is_shown_after_what_ipython_says_of_that(client: ProtocolClient) -> None:
+    code = "class Odd(Exception):\n  def _render_traceback_(self): raise ValueError\nraise Odd"
+    said = stdout(regex("Falling back")), stderr(regex("ValueError"))
+    run(client, code, *said, error("Odd", traceback=ANY), replied=execute_reply("error", ename="Odd"))
+
+
+GROUP = "ExceptionGroup('of two', [ValueError('one'), TypeError('two')])"
+
+
+@pytest.mark.parametrize(
+    ("code", "name"),
+    [
+        (f"raise {GROUP}", "ExceptionGroup"),
+        (f"try: raise {GROUP}\nexcept ExceptionGroup:\n  1/0", "ZeroDivisionError"),
+    ],
+    ids=["raised", "while one was handled"],
+)
+def test_a_group_of_exceptions_is_an_error_like_others(client: ProtocolClient, code: str, name: str) -> None:
+    """IPython prints it on stderr."""
+    lines = capture("traceback")
+    run(client, code, error(name, traceback=lines), replied=execute_reply("error", ename=name, traceback=lines))
+    text = "\n".join(lines.value)
+    assert all(each in text for each in ("ValueError: one", "TypeError: two", "line 1, in <module>"))
+    assert "interactiveshell.py" not in text
+    # It can be looked at afterwards.
+    run(client, "import sys; sys.last_type.__name__", result(repr(name)))
+
+
+def test_an_empty_cell_has_the_number_that_the_next_one_has(client: ProtocolClient) -> None:
+    """As in ipykernel: IPython keeps nothing of it that could be looked up by a number."""
+    number = run(client, "pass").content["execution_count"] + 1
+    for code in ("", "   \n", "pass"):
+        request = client.execute(code)
+        client.iopub.expect(busy(), execute_input(code, execution_count=number), idle(), parent=request)
+        client.shell.expect(execute_reply(execution_count=number, parent=request))
 
 
 def test_a_display_that_fails_is_shown_and_the_cell_goes_on(client: ProtocolClient) -> None:
