@@ -254,6 +254,8 @@ class PythonHandler(Handler):
             data = self._shell.object_inspect_mime(name, detail_level=request.detail_level)
         except KeyError:
             return InspectReply(found=False)
+        if not self._shell.enable_html_pager:
+            data.pop("text/html", None)
         return InspectReply(found=True, data=data)
 
     def is_complete(self, request: IsCompleteRequest) -> IsCompleteReply:

@@ -37,6 +37,51 @@ def test_completion(client: ProtocolClient, code: str, cursor: int, start: int) 
     ask(client, "complete", question, matches=["a_long_name"], cursor_start=start, cursor_end=cursor)
 
 
+def test_completions_say_what_they_are(client: ProtocolClient) -> None:
+    """As JupyterLab shows them: with their types and signatures, and each with the span that it replaces."""
+    run(client, "def completed_by_its_name(x): pass")
+    question = {"code": "1 + completed_", "cursor_pos": 14}
+    found = {"start": 4, "end": 14, "text": "completed_by_its_name", "type": "function", "signature": "(x)"}
+    answer = ask(client, "complete", question, matches=["completed_by_its_name"], cursor_start=4, cursor_end=14)
+    assert answer.content["metadata"] == {"_jupyter_types_experimental": [found]}
+    # Where there is nothing, nothing is replaced.
+    ask(client, "complete", {"code": "nonesuch_", "cursor_pos": 4}, matches=[], cursor_start=4, cursor_end=4)
+
+
+@pytest.mark.parametrize("code", ["%conn", "%%conn"])
+def test_magics_are_completed(client: ProtocolClient, code: str) -> None:
+    found = ["%connect_info"] if code == "%conn" else []
+    answer = ask(client, "complete", {"code": code, "cursor_pos": len(code)})
+    assert answer.content["matches"] == found
+
+
+def test_inspection_counts_in_code_points_and_shows_the_source_when_asked_twice(client: ProtocolClient) -> None:
+    run(client, "def f_inspected():\n    'What it does.'\n    return 'the source'")
+    for level, shows in enumerate((False, True)):
+        question = {"code": "'\U0001f600'; f_inspected", "cursor_pos": 8, "detail_level": level}
+        answer = ask(client, "inspect", question, found=True)
+        assert ("the source" in answer.content["data"]["text/plain"]) is shows
+        # As in ipykernel, while IPython's HTML pager is off: JupyterLab would show the HTML in its place.
+        assert list(answer.content["data"]) == ["text/plain"]
+
+
+def test_the_history_of_this_session_has_its_number(client: ProtocolClient) -> None:
+    """However it is asked for; IPython calls it 0 in a range."""
+    count = run(client, "'a line of its own'", result()).content["execution_count"]
+    asked = {"raw": True, "output": False}
+    tail = ask(client, "history", {**asked, "hist_access_type": "tail", "n": 1}).content["history"]
+    session = tail[0][0]
+    assert session > 0
+    assert tail == [[session, count, "'a line of its own'"]]
+    for number in (0, session):
+        span = {**asked, "hist_access_type": "range", "session": number, "start": count, "stop": count + 1}
+        ask(client, "history", span, history=tail)
+    pattern = {**asked, "hist_access_type": "search", "pattern": "*of its ow?'", "n": 1, "unique": True}
+    ask(client, "history", pattern, history=tail)
+    both = {**asked, "hist_access_type": "range", "session": 0, "start": count, "stop": count + 1, "output": True}
+    ask(client, "history", both, history=[[session, count, ["'a line of its own'", "'a line of its own'"]]])
+
+
 @pytest.mark.parametrize(("code", "found"), [("a_function()", True), ("nonesuch", False), ("", False)])
 def test_inspection(client: ProtocolClient, code: str, found: bool) -> None:
     run(client, "def a_function():\n    'What it does.'")
