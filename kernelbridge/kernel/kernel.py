@@ -73,8 +73,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger("kernelbridge")
 
 SUBSHELL_FEATURE = "kernel subshells"
-DEBUGGER_FEATURE = "debugger"
 """What a kernel with subshells says among its `supported_features` (JEP 91)."""
+
+DEBUGGER_FEATURE = "debugger"
+"""What a kernel with a debugger says there (JEP 92)."""
 
 SUBSHELL_REQUESTS = ("create_subshell_request", "delete_subshell_request", "list_subshell_request")
 

@@ -59,6 +59,7 @@ class _Pipe:
         self._before = os.dup(descriptor)
         # Our writing end stays open, too: a pipe without any writer would be readable for ever.
         self.reading_end, self._writing_end = os.pipe()
+        self._ends: tuple[int, ...] = self.reading_end, self._writing_end, self._before
         # Longer than 1024 bytes, because only then the interpreter is not handed over for so short a call.
         self._count = array("i", bytes(2048))
         self._decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
@@ -83,10 +84,15 @@ class _Pipe:
         """Give the descriptor back what it was."""
         os.dup2(self._before, self._descriptor)
 
-    def __del__(self) -> None:
-        # Here, because any thread may be asking what is outstanding when this comes to its end.
-        for end in (self.reading_end, self._writing_end, self._before):
+    def close(self) -> None:
+        """Let go of it all. Not while another thread may still ask what is outstanding. Again, it does nothing."""
+        ends, self._ends = self._ends, ()
+        for end in ends:
             os.close(end)
+
+    def __del__(self) -> None:
+        # Here, because any thread may be asking what is outstanding when the capture comes to its end.
+        self.close()
 
 
 class Descriptors(Service):
@@ -236,6 +242,9 @@ class Descriptors(Service):
         the kernel and fills a pipe.
         """
         self._open, self.left = False, 0
+        for pipe in self._pipes:
+            # Now: what the thread was doing when it was left behind may hold the pipe for as long as the child lives.
+            pipe.close()
         self._let_go()
 
 

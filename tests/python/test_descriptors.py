@@ -163,6 +163,22 @@ def test_k10_a_child_that_outlives_its_cell_goes_on_in_the_last_one(client: Prot
     run(client, "child.wait()", result("0"))
 
 
+def test_a_forked_child_lets_go_of_the_reading_ends_whatever_the_thread_that_reads_was_doing(
+    client: ProtocolClient,
+) -> None:
+    """Else it would fill a pipe that nobody reads and wait for ever, where it outlives the kernel."""
+    code = (
+        "import os, sys\n"
+        # As the thread's own frame does in the child, where the fork has come while it read.
+        "held = list(sys.stdout._descriptors._pipes)\n"
+        "child = os.fork()\n"
+        "if not child: os._exit(sum(os.path.exists(f'/dev/fd/{pipe.reading_end}') for pipe in held))\n"
+        "del held\n"
+        "os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])"
+    )
+    run(client, code, result("0"))
+
+
 def test_k10_a_flood_comes_whole(client: ProtocolClient) -> None:
     """More than pipe and queue hold at once: who writes waits, and nothing else does."""
     lines = 400_000
