@@ -8,6 +8,9 @@ import math
 import os
 import subprocess
 import sys
+import warnings
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from IPython.core.error import UsageError
@@ -57,6 +60,15 @@ def _try(binding: str) -> None:
         raise UsageError(f"Qt has no display to show windows on: {said[0]}")
 
 
+def _loses_none(call: Callable[[], object]) -> bool:
+    """Return whether `call` takes references to None that are not its own, as all of PySide6 6.12.0 does."""
+    calls = 100
+    before = sys.getrefcount(None)
+    for _ in range(calls):
+        call()
+    return before - sys.getrefcount(None) > calls // 2
+
+
 class QtGuest:
     """Runs the events of Qt's application, which is made if there is none. Takes the `descriptor` to watch.
 
@@ -71,10 +83,20 @@ class QtGuest:
         # Kept, because without a reference it would end at once.
         self._app = core.QCoreApplication.instance() or self._widgets.QApplication([""])
         self._loop: Any = core.QEventLoop()
+        if _loses_none(self._loop.quit):
+            warnings.warn(
+                f"this {binding} loses a reference to None in each call, and before Python 3.12 that ends the process "
+                "after some thousand calls: install another version of it",
+                RuntimeWarning,
+                stacklevel=2,
+            )
         self._timer = core.QTimer()
         self._timer.setSingleShot(True)
         self._timer.setTimerType(core.Qt.TimerType.PreciseTimer)
         self._timer.timeout.connect(self.wake)
+        self._exit = core.QTimer()
+        self._exit.setSingleShot(True)
+        self._exit.timeout.connect(self._app.exit)
         self._notifier = core.QSocketNotifier(descriptor, core.QSocketNotifier.Type.Read)
         self._notifier.setEnabled(False)
         self._notifier.activated.connect(self._readable)
@@ -86,7 +108,10 @@ class QtGuest:
         if seconds is not None:
             self._timer.start(math.ceil(seconds * 1000))
         self._notifier.setEnabled(True)
-        self._loop.exec()
+        if self._loop.exec() == -1:
+            # Somebody has called the application's exit(). After that no loop runs until its own has, and has ended.
+            self._exit.start(0)
+            self._app.exec()
         self._notifier.setEnabled(False)
         self._timer.stop()
 
@@ -95,7 +120,9 @@ class QtGuest:
 
     def close(self) -> None:
         # Now, and not when Python finds the time: the descriptor may be another's by then.
-        self._notifier.setEnabled(False)
+        # Qt's shutdown() has deleted it already.
+        with suppress(RuntimeError):
+            self._notifier.setEnabled(False)
 
     def _readable(self) -> None:
         # It stays readable until asyncio has its turn: a dialog's own loop inside of a callback would spin.

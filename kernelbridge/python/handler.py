@@ -165,6 +165,7 @@ class PythonHandler(Handler):
             self._debugger.stop()
         if self._history_flag is not None:
             self._history_flag.hurry()
+        self._shell.enable_gui(None)
         self._give_back()
 
     def _give_back(self) -> None:

@@ -7,8 +7,10 @@ import importlib.util
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
 from pathlib import Path
 
 import attrs
@@ -98,6 +100,8 @@ def toolkit(request: pytest.FixtureRequest) -> Toolkit:
     toolkit: Toolkit = request.param
     if importlib.util.find_spec(toolkit.needs) is None:
         pytest.skip(f"{toolkit.needs} is not installed")
+    if toolkit.gui == "qt" and sys.version_info < (3, 12) and version("PySide6_Essentials") == "6.12.0":
+        pytest.skip("this version of PySide6 ends a Python before 3.12 (see setup.cfg)")
     return toolkit
 
 
@@ -230,6 +234,14 @@ def test_one_loop_runs_at_a_time(client: ProtocolClient, toolkit: Toolkit) -> No
     run(client, f"%gui {toolkit.gui}")
     run(client, "%gui asyncio", stdout(regex("asyncio always runs")))
     run(client, "get_ipython().active_eventloop", result(repr(toolkit.gui)))
+
+
+@pytest.mark.parametrize("toolkit", [TOOLKITS[1]], ids=["qt"], indirect=True)
+def test_qt_goes_on_after_its_application_was_told_to_exit(client: ProtocolClient, toolkit: Toolkit) -> None:
+    run(client, "from PySide6.QtWidgets import QApplication; QApplication.exit(3)")
+    fires = f"import asyncio; fired = asyncio.Event(); act = fired.set\n{toolkit.timer}; await fired.wait()"
+    run(client, fires, result("True"))
+    expect_window(client, toolkit)
 
 
 def test_matplotlib_draws_in_a_window(client: ProtocolClient, toolkit: Toolkit) -> None:
