@@ -83,7 +83,7 @@ class Control(RouterChannel[Reply]):
 
     def received(self, message: Message) -> None:
         request = self.check(message)
-        if isinstance(request.content, DebugRequest) and self._handler.debugger:
+        if isinstance(request.content, DebugRequest):
             self._debug(request, request.content)
         else:
             self.answer(request)

@@ -58,7 +58,7 @@ class Handler(ABC):
     subshells: bool = False
     """Whether requests may be handled beside each other, in subshells (JEP 91)."""
     debugger: bool = False
-    """Whether `debug` can be called."""
+    """Whether `debug` does more than to refuse."""
 
     kernel: Kernel
     """The kernel that this handler serves. Set before `start` and `debug` are called."""
@@ -107,9 +107,14 @@ class Handler(ABC):
     def debug(self, request: DebugRequest, answer: Callable[[DebugReply], object]) -> None:
         """Have a ``debug_request`` answered: called on the Control thread, also while code runs and before `start`.
 
-        It returns at once. `answer` is to be called once, on any thread, when there is something to say.
+        It returns at once. `answer` is to be called once, on any thread, when there is something to say. By default,
+        that there is no debugger.
         """
-        raise NotImplementedError("a language that says it has a debugger must have one")
+        answer(
+            DebugReply(
+                success=False, command=request.command, request_seq=request.seq, message="this kernel has no debugger"
+            )
+        )
 
 
 def error_value(failure: BaseException) -> str:

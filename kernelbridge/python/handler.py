@@ -108,7 +108,7 @@ class PythonHandler(Handler):
 
     @property
     def debugger(self) -> bool:  # type: ignore[override]
-        """Whether debugpy is installed. It is loaded when somebody debugs."""
+        """Whether debugpy is installed. It is loaded when somebody debugs, and where it is not, that is refused."""
         return find_spec("debugpy") is not None
 
     def start(self) -> None:
@@ -162,6 +162,7 @@ class PythonHandler(Handler):
         with self._debugging:
             self._stopped = True
         if self._debugger is not None:
+            self._debugger.leave_this_thread()
             self._debugger.stop()
         if self._history_flag is not None:
             self._history_flag.hurry()

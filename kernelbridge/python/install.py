@@ -26,7 +26,7 @@ def kernel_spec(interpreter: str = sys.executable) -> dict[str, Any]:
         "language": "python",
         "interrupt_mode": "signal",
         "kernel_protocol_version": "5.6",
-        "metadata": {"debugger": False},
+        "metadata": {"debugger": True},
     }
 
 

@@ -22,7 +22,6 @@ from kernelbridge.python.handler import PythonHandler
 from kernelbridge.testing import (
     ANY,
     DEADLINE,
-    Matcher,
     ProtocolClient,
     busy,
     error,
@@ -34,89 +33,12 @@ from kernelbridge.testing import (
     result,
     stdout,
 )
-from kernelbridge.wire.messages import Message
 from tests.python.conftest import Shared
+from tests.support.debugging import MAIN, Debug
 from tests.support.exchange import ask, run
 from tests.support.kernels import PYTHON_KERNEL, process
 
 pytest.importorskip("debugpy", reason="debugpy (extra debug) is not installed")
-
-MAIN = 1
-"""The number of the main thread. JupyterLab takes it for this one where nothing has stopped."""
-
-
-def event(name: str, **body: Any) -> Matcher:
-    return message("debug_event", type="event", event=name, **({"body": body} if body else {}))
-
-
-class Debug:
-    """A client's debugger."""
-
-    def __init__(self, client: ProtocolClient) -> None:
-        self.client = client
-        self._seq = 0
-
-    def ask(self, command: str, *, success: bool = True, replied: str | None = None, **arguments: Any) -> Any:
-        """Send a debug_request, expect its reply, and return the reply's body."""
-        self._seq += 1
-        content = {"type": "request", "seq": self._seq, "command": command, "arguments": arguments}
-        sent = self.client.send("debug_request", content)
-        fields: dict[str, Any] = {
-            "type": "response",
-            "success": success,
-            "request_seq": self._seq,
-            "command": replied or command,
-        }
-        self.client.iopub.of(sent).expect(busy(), idle())
-        (answer,) = self.client.control.expect(reply("debug", **fields), parent=sent)
-        return answer.content.get("body", answer.content.get("message"))
-
-    def begin(self) -> None:
-        """Attach, as JupyterLab does."""
-        before = run(self.client, "pass").parent_id
-        self.ask("initialize", clientID="jupyterlab", adapterID="python", linesStartAt1=True, pathFormat="path")
-        self.ask("attach")
-        # What is said of a thread is said by another one than what is said of the session.
-        told = self.client.iopub.expect(*[message("debug_event")] * 3, parent=before)
-        assert sorted(one.content["event"] for one in told) == ["initialized", "process", "thread"]
-        self.ask("configurationDone")
-        assert self.ask("threads") == {"threads": [{"id": MAIN, "name": "MainThread"}]}
-
-    def breakpoints(self, code: str, *lines: int) -> str:
-        """Set breakpoints in a cell, and return the path of its file."""
-        path = str(self.ask("dumpCell", code=code)["sourcePath"])
-        body = self.ask("setBreakpoints", source={"path": path}, breakpoints=[{"line": line} for line in lines])
-        assert [(one["verified"], one["line"]) for one in body["breakpoints"]] == [(True, line) for line in lines]
-        return path
-
-    def stop(self, code: str, *shown: Matcher, reason: str = "breakpoint") -> Message:
-        """Execute what will stop, and return the request when it has."""
-        request = self.client.execute(code)
-        self.client.iopub.of(request).expect(
-            busy(), execute_input(code), *shown, event("stopped", reason=reason, threadId=MAIN)
-        )
-        return request
-
-    def frames(self, request: Message, files: int) -> list[tuple[str, int]]:
-        """Return the stack by names and lines. It is the first time that it is in this many files."""
-        stack = self.ask("stackTrace", threadId=MAIN)["stackFrames"]
-        self.client.iopub.of(request).expect(*[event("module", reason="new")] * files)
-        return [(frame["name"], frame["line"]) for frame in stack]
-
-    def frame(self) -> int:
-        return int(self.ask("stackTrace", threadId=MAIN)["stackFrames"][0]["id"])
-
-    def step(self, request: Message, command: str) -> None:
-        self.ask(command, threadId=MAIN)
-        self.client.iopub.of(request).expect(
-            event("continued", threadId=MAIN, allThreadsContinued=True), event("stopped", reason="step", threadId=MAIN)
-        )
-
-    def go_on(self, request: Message, *shown: Matcher, replied: Matcher | None = None) -> None:
-        """Continue, and expect the rest of what the cell causes."""
-        self.ask("continue", threadId=MAIN)
-        self.client.iopub.of(request).expect(event("continued", threadId=MAIN), *shown, idle())
-        self.client.shell.expect(replied or execute_reply(), parent=request)
 
 
 @pytest.fixture(scope="module")
@@ -144,6 +66,18 @@ def test_the_kernel_says_that_it_has_a_debugger_and_has_not_loaded_it(client: Pr
     assert "debugger" in info.content["supported_features"]
     loaded = "[name for name in sys.modules if name.split('.')[0] in ('debugpy', 'pydevd') or 'debugger.' in name]"
     run(client, f"import sys; {loaded}", result("[]"))
+
+
+WITHOUT = "import sys; sys.modules['debugpy'] = None"
+
+
+def test_without_debugpy_no_session_begins_and_the_rest_is_answered(tmp_path: Path) -> None:
+    with process(PYTHON_KERNEL, tmp_path) as (_, info, _), ProtocolClient(info) as client:
+        run(client, WITHOUT)
+        debug = Debug(client)
+        assert not debug.ask("debugInfo")["isStarted"]
+        assert "extra 'debug'" in debug.ask("initialize", success=False, adapterID="python")
+        assert "sys" in [row["name"] for row in debug.ask("inspectVariables")["variables"]]
 
 
 def test_without_debugpy_it_says_that_it_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -231,6 +165,23 @@ def test_steps(debug: Debug) -> None:
     debug.step(request, "stepOut")
     assert debug.frames(request, files=0)[0][0] == "<module>"
     debug.go_on(request, result("2"))
+
+
+def test_a_breakpoint_stops_a_thread_and_the_wire_goes_on(debug: Debug) -> None:
+    work = "import threading\ndef work():\n    here = 1\n"
+    code = work + "t = threading.Thread(target=work, name='worker')\nt.start(); t.join()"
+    debug.breakpoints(code, 3)
+    request = debug.client.execute(code)
+    debug.client.iopub.of(request).expect(busy(), execute_input(code))
+    # When debugpy says that there is a new thread is up to it.
+    stopped = debug.until(request, "stopped")["threadId"]
+    names = {thread["id"]: thread["name"] for thread in debug.ask("threads")["threads"]}
+    assert names == {MAIN: "MainThread", stopped: "worker"}
+    debug.ask("continue", threadId=stopped)
+    debug.until(request, "continued")
+    while debug.client.iopub.of(request).expect(message(ANY))[0].msg_type != "status":
+        pass
+    debug.client.shell.expect(execute_reply(), parent=request)
 
 
 def test_an_awaiting_cell_stops_as_well(debug: Debug) -> None:
@@ -361,7 +312,7 @@ def test_disconnecting_lets_a_stopped_cell_run_on_and_nothing_is_traced_then(deb
     debug.ask("disconnect")
     debug.client.iopub.expect(result("1"), idle(), parent=request)
     debug.client.shell.expect(execute_reply(), parent=request)
-    run(debug.client, "sys.gettrace()")
+    run(debug.client, "sys.gettrace() is None", result("True"))
     run(debug.client, code, result("1"))
     debug.begin()
     # The breakpoints were those of the last session.

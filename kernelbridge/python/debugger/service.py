@@ -66,9 +66,13 @@ class Debugger(Service):
         if self._session is not None and self._session.attached:
             tracing.trace_this_thread()
             return "\n" * self._session.cells.lines_before(code) + transformed
-        if self._session is not None and sys.gettrace() is not None:
-            tracing.leave_this_thread()
+        self.leave_this_thread()
         return transformed
+
+    def leave_this_thread(self) -> None:
+        """Trace this thread no longer, if it is."""
+        if tracing.is_own(sys.gettrace()):
+            tracing.leave_this_thread()
 
     def cell_ends(self, interrupted: bool) -> None:
         """Return when what debugpy had to say of the cell is in the queue, before the cell's `idle` is.

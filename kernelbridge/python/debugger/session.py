@@ -176,6 +176,8 @@ class Session:
         if not self._adapter.connected:
             try:
                 connection = tracing.connect()
+            except ImportError as failure:
+                raise Refusal(f"{failure}; kernelbridge's extra 'debug' installs it") from failure
             except Exception as failure:
                 raise Refusal(f"debugpy cannot be started: {failure}") from failure
             await self._adapter.open(connection)

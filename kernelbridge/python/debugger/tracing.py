@@ -59,6 +59,13 @@ def leave_this_thread() -> None:
         engine.disable_tracing()
 
 
+def is_own(function: object) -> bool:
+    """Return whether a trace function is pydevd's."""
+    # A method of its own, or, where it is compiled, an object of a type of its own.
+    modules = getattr(function, "__module__", None), type(function).__module__
+    return any(str(module).startswith(("_pydevd", "pydevd")) for module in modules)
+
+
 def without_stop(traceback: TracebackType | None) -> TracebackType | None:
     """Cut off where an interrupt has met a thread that was stopped: in pydevd, and not in what the thread runs."""
     at = traceback
