@@ -1,4 +1,8 @@
-"""Qt's event loop as the guest of asyncio's."""
+"""Qt's event loop as the guest of asyncio's.
+
+An exception in a callback is shown as the bindings give it to `sys.excepthook`. They take `sys.exit` there for the
+process's own: PySide ends Python's main thread on the spot, and the kernel has to be restarted.
+"""
 
 from __future__ import annotations
 
@@ -77,11 +81,11 @@ class QtGuest:
 
     def __init__(self, binding: str, descriptor: int) -> None:
         core = importlib.import_module(f"{binding}.QtCore")
-        self._widgets = importlib.import_module(f"{binding}.QtWidgets")
+        widgets = importlib.import_module(f"{binding}.QtWidgets")
         if core.QCoreApplication.instance() is None:
             _try(binding)
         # Kept, because without a reference it would end at once.
-        self._app = core.QCoreApplication.instance() or self._widgets.QApplication([""])
+        self._app = core.QCoreApplication.instance() or widgets.QApplication([""])
         self._loop: Any = core.QEventLoop()
         if _loses_none(self._loop.quit):
             warnings.warn(
@@ -119,8 +123,8 @@ class QtGuest:
         self._loop.quit()
 
     def close(self) -> None:
-        # Now, and not when Python finds the time: the descriptor may be another's by then.
-        # Qt's shutdown() has deleted it already.
+        # Now, and not when Python finds the time: the descriptor may be another's by then. Qt's shutdown() may have
+        # deleted it already.
         with suppress(RuntimeError):
             self._notifier.setEnabled(False)
 
