@@ -24,7 +24,6 @@ from typing import Any
 from weakref import WeakSet
 
 _HEARD = b"\xff"
-_FROM_OUTSIDE = b"\xfe"
 
 
 class Interrupts:
@@ -47,6 +46,9 @@ class Interrupts:
         """Where SIGINT is the interrupt: readable when one came, for whoever will `listen`."""
         self.on_signal: Callable[[], None] | None = None
         """Called by `listen` when a SIGINT came that was not sent here, for what runs on other threads."""
+        # Whether a SIGINT was sent here that `listen` has not read of. It is read before another is sent: each is
+        # written to the ear at once.
+        self._sent = False
         self._bell: socket.socket | None = None
         # Owned by the thread that listens: whether SIGTERM has come and nobody has been told.
         self._terminated = False
@@ -69,8 +71,10 @@ class Interrupts:
         came = self.ear.recv(4096)
         if signal.SIGTERM in came and signal.getsignal(signal.SIGTERM) is _heard_by_the_ear:
             self._terminated = True
-        if self.on_signal is not None and _FROM_OUTSIDE in came:
-            self.on_signal()
+        if signal.SIGINT in came:
+            own, self._sent = self._sent, False
+            if not own and self.on_signal is not None:
+                self.on_signal()
         signalled, heard = came.rfind(signal.SIGINT), came.rfind(_HEARD)
         if signalled != heard:
             self._unheard = self._running if signalled > heard else None
@@ -97,6 +101,7 @@ class Interrupts:
     def _send(self, meant: _Work) -> None:
         self._meant = meant
         if self._ident is not None and self._ident == threading.main_thread().ident:
+            self._sent = True
             # A signal, and not a flag, because it also ends a system call that waits.
             signal.pthread_kill(self._ident, signal.SIGINT)
         elif self._loop is not None:
@@ -195,11 +200,11 @@ class Interrupts:
             signal.signal(signal.SIGINT, self._handler)
 
     def _on_sigint(self, signum: int, frame: FrameType | None) -> None:
-        running, meant = self._running, self._meant
-        self._meant = None
         if self._bell is not None:
             with suppress(BlockingIOError):
-                self._bell.send(_HEARD if meant is not None else _FROM_OUTSIDE + _HEARD)
+                self._bell.send(_HEARD)
+        running, meant = self._running, self._meant
+        self._meant = None
         if running is None or self._loop is None or (meant is not None and meant is not running):
             # Nothing runs, or not any more what was to be interrupted.
             if meant is None and self._programs is not None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import comm
 from comm.base_comm import BaseComm, CommManager
+from IPython.core.interactiveshell import InteractiveShell
 
 from kernelbridge.kernel.comms import Comm
 from kernelbridge.kernel.kernel import Kernel
@@ -29,6 +30,21 @@ class KernelComm(BaseComm):
     ) -> None:
         content = {"data": data or {}, "comm_id": self.comm_id, **keys}
         self.kernel.publish(msg_type, content, metadata, buffers or ())
+
+    def handle_msg(self, msg: dict[str, Any]) -> None:
+        """Call back, and IPython's events around it, as the package does; but not while a cell runs.
+
+        Else what hangs on ``post_execute`` - figures are shown there - would take what the cell is about to show, and
+        give it to this message, whose output no frontend shows (ipykernel#1564). The cell's own end sees to it.
+        """
+        shell = InteractiveShell.instance()
+        if self._msg_callback is None:
+            return
+        if not shell.cells.running:
+            shell.events.trigger("pre_execute")
+        self._msg_callback(msg)
+        if not shell.cells.running:
+            shell.events.trigger("post_execute")
 
 
 class KernelCommManager(CommManager):

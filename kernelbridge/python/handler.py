@@ -42,6 +42,7 @@ from kernelbridge.wire.contents import (
 
 if TYPE_CHECKING:
     from kernelbridge.python.app import IPKernelApp
+    from kernelbridge.python.cells import Cell
     from kernelbridge.python.debugger import Debugger
     from kernelbridge.python.descriptors import Descriptors
     from kernelbridge.python.history import PacedFlag
@@ -59,12 +60,16 @@ class PythonHandler(Handler):
     has to end when the kernel was asked to: None where the process is not the kernel's own. `capture`: whether it may
     take the file descriptors 1 and 2, unless the configuration says no; not in a program that has its own use for them.
 
+    There is one IPython shell for the main shell and all subshells: they share names, history and the last results.
+    What is a cell's own is in `cells`.
+
     IPython is loaded by `start`, when the channels listen already: what a frontend asks first, kernel_info, needs none
     of it, so both go on at the same time.
     """
 
     implementation = "kernelbridge"
     implementation_version = __version__
+    subshells = True
     language_info = LanguageInfo(
         name="python",
         version=platform.python_version(),
@@ -88,6 +93,8 @@ class PythonHandler(Handler):
         """Where cells live, if not in a module of their own. Set before the start."""
         self.lookalike = ExitStack()
         """What was done so that the process looks like one of ipykernel's. Closed by who gives the process back."""
+        # IPython's completer keeps what it completes on itself.
+        self._completing = threading.Lock()
         # Guards that the process is given its time to end only once.
         self._ending = threading.Lock()
         self._capture = capture and os.name == "posix"
@@ -178,12 +185,12 @@ class PythonHandler(Handler):
         self._descriptors.settle()
 
     async def execute(self, request: ExecuteRequest, execution_count: int) -> ExecuteReply | ErrorReply:
-        shell = self._shell
-        shell.last_traceback = shell.display_error = None
-        # An interrupt may have ended the formatting of the last cell's value.
-        shell.displayhook.formatting = False
         # What the cell is called, and what In and Out will be indexed by: the kernel counts, IPython follows.
-        shell.execution_count = execution_count
+        with self._shell.cells.one(execution_count) as cell:
+            return await self._run(request, cell, execution_count)
+
+    async def _run(self, request: ExecuteRequest, cell: Cell, execution_count: int) -> ExecuteReply | ErrorReply:
+        shell = self._shell
         result = None
         transformed, failure = request.code, None
         try:
@@ -192,6 +199,7 @@ class PythonHandler(Handler):
             failure = sys.exc_info()
         if self._debugger is not None:
             transformed = self._debugger.cell_begins(request.code, transformed)
+        cell.source = transformed
         try:
             result = await shell.run_cell_async(
                 request.code,
@@ -206,34 +214,33 @@ class PythonHandler(Handler):
             if not request.silent:
                 shell.events.trigger("post_run_cell", result)
             self._descriptors.flush()
-        if request.counts and shell.execution_count != execution_count + 1:
-            # The cell has reset the counter (%reset).
-            self.kernel.execution_count = shell.execution_count - 1
-        payload = shell.payload_manager.read_payload()
-        shell.payload_manager.clear_payload()
+        counted = cell.execution_count == execution_count + 1
+        if request.counts and not counted and self.kernel.execution_count == execution_count:
+            # The cell has reset the counter (%reset), or was empty. What other shells have counted since stays.
+            self.kernel.execution_count = cell.execution_count - 1
         if shell.exit_now:
             self.kernel.end()
-        error = result.error_before_exec or result.error_in_exec or shell.display_error
+        error = result.error_before_exec or result.error_in_exec or cell.display_error
         if self._debugger is not None:
             self._debugger.cell_ends(isinstance(error, KeyboardInterrupt))
         if error is not None:
             return ErrorReply(
                 ename=type(error).__name__,
                 evalue=error_value(error),
-                traceback=shell.last_traceback or [],
+                traceback=cell.traceback or [],
                 execution_count=execution_count,
-                extra={"user_expressions": {}, "payload": payload},
+                extra={"user_expressions": {}, "payload": cell.payload},
             )
         return ExecuteReply(
             execution_count=execution_count,
             user_expressions=shell.user_expressions(request.user_expressions) if request.user_expressions else {},
-            payload=payload,
+            payload=cell.payload,
         )
 
     def complete(self, request: CompleteRequest) -> CompleteReply:
         from IPython.core.completer import provisionalcompleter, rectify_completions
 
-        with provisionalcompleter():
+        with self._completing, provisionalcompleter():
             found = list(
                 rectify_completions(request.code, self._shell.Completer.completions(request.code, request.cursor))
             )

@@ -18,6 +18,15 @@ from traitlets import CBool, Instance, Type, default
 
 from kernelbridge.kernel.handler import error_value, format_error
 from kernelbridge.kernel.interrupts import hide_handler
+from kernelbridge.python.cells import (
+    CellBuiltins,
+    CellCompiler,
+    CellDisplayTrap,
+    CellHistory,
+    CellPayloads,
+    Cells,
+    one_at_a_time,
+)
 from kernelbridge.python.lookalike import explain_absence
 from kernelbridge.python.magics import KernelMagics
 from kernelbridge.wire.messages import Message
@@ -26,25 +35,36 @@ from kernelbridge.wire.messages import Message
 class KernelDisplayHook(DisplayHook):
     """Shows the value of the last expression as an ``execute_result``."""
 
-    formatting = False
-    """Whether a value is being formatted: what fails then fails in the value's own code."""
-    _shown: dict[str, Any] | None = None
+    @property
+    def exec_result(self) -> Any:
+        return self.shell.cells.current.result
+
+    @exec_result.setter
+    def exec_result(self, result: Any) -> None:
+        self.shell.cells.current.result = result
+
+    def quiet(self) -> bool:
+        """Return whether the cell ends in a semicolon, and so shows no value."""
+        return bool(self.semicolon_at_end_of_expression(self.shell.cells.current.source))
 
     def start_displayhook(self) -> None:
-        self.formatting = True
-        self._shown = None
+        cell = self.shell.cells.current
+        cell.formatting = True
+        cell.shown = None
 
     def write_output_prompt(self) -> None:
         """Write no prompt: the frontend does."""
 
     def write_format_data(self, format_dict: dict[str, Any], md_dict: dict[str, Any] | None = None) -> None:
-        self._shown = {"data": format_dict, "metadata": md_dict or {}, "execution_count": self.prompt_count}
+        shown = {"data": format_dict, "metadata": md_dict or {}, "execution_count": self.prompt_count}
+        self.shell.cells.current.shown = shown
 
     def finish_displayhook(self) -> None:
-        self.formatting = False
-        if self._shown is not None:
-            self.shell.kernel.publish("execute_result", self._shown)
-        self._shown = None
+        cell = self.shell.cells.current
+        cell.formatting = False
+        if cell.shown is not None:
+            self.shell.kernel.publish("execute_result", cell.shown)
+        cell.shown = None
 
 
 class KernelDisplayPublisher(DisplayPublisher):
@@ -81,14 +101,24 @@ class ZMQInteractiveShell(InteractiveShell):
     autoindent = CBool(False)
     exiter = Instance(ZMQExitAutocall)
     keepkernel_on_exit: bool | None = None
+    compiler_class = Type(CellCompiler)
 
     active_eventloop: str | None = None
     """The GUI toolkit whose event loop runs, as `%gui` names it."""
 
-    last_traceback: list[str] | None = None
-    """The formatted traceback of the running cell's error, as it was shown."""
-    display_error: BaseException | None = None
-    """What the running cell's value raised when it was formatted: the cell has failed, although its code has not."""
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        self.cells = Cells()
+        """The cells that run, and which one runs here and now."""
+        super().__init__(*arguments, **options)
+
+    @property
+    def execution_count(self) -> int:
+        """The number of the cell that runs here and now, and from when IPython has counted it, the next."""
+        return self.cells.current.execution_count
+
+    @execution_count.setter
+    def execution_count(self, count: int) -> None:
+        self.cells.current.execution_count = count
 
     @default("exiter")
     def _exiter(self) -> ZMQExitAutocall:
@@ -103,6 +133,26 @@ class ZMQInteractiveShell(InteractiveShell):
     def init_hooks(self) -> None:
         super().init_hooks()
         self.set_hook("show_in_pager", page.as_hook(self._page), 99)
+
+    def init_traceback_handlers(self, custom_exceptions: Any) -> None:
+        super().init_traceback_handlers(custom_exceptions)
+        self.InteractiveTB.structured_traceback = one_at_a_time(self.InteractiveTB.structured_traceback)
+
+    def init_builtins(self) -> None:
+        super().init_builtins()
+        self.builtin_trap = CellBuiltins(shell=self)
+
+    def init_displayhook(self) -> None:
+        super().init_displayhook()
+        self.display_trap = CellDisplayTrap(hook=self.displayhook)
+
+    def init_history(self) -> None:
+        self.history_manager = CellHistory(shell=self, parent=self)
+        self.configurables.append(self.history_manager)
+
+    def init_payload(self) -> None:
+        self.payload_manager = CellPayloads(parent=self)
+        self.configurables.append(self.payload_manager)
 
     def enable_gui(self, gui: str | None = None) -> None:
         """Have the event loop of a GUI toolkit run beside the cells; with None, that of none. See `gui.switch`."""
@@ -155,7 +205,8 @@ class ZMQInteractiveShell(InteractiveShell):
     def showtraceback(self, exc_tuple: Any = None, *args: Any, **kwargs: Any) -> None:
         """Show an error, always as one. IPython only prints groups of exceptions, and those that it cannot format."""
         kind, value, at = exc_tuple or sys.exc_info()
-        self.last_traceback = None
+        cell = self.cells.current
+        cell.traceback = None
         try:
             if value is not None and _holds_group(value):
                 # For %debug and %tb.
@@ -164,9 +215,9 @@ class ZMQInteractiveShell(InteractiveShell):
                 super().showtraceback(exc_tuple, *args, **kwargs)
         except Exception:
             # What the error's own class has raised, if it is not what the debugger did.
-            if self.last_traceback is not None:
+            if cell.traceback is not None:
                 raise
-        if value is not None and self.last_traceback is None and kind is not UsageError:
+        if value is not None and cell.traceback is None and kind is not UsageError:
             self._showtraceback(type(value), value, "".join(format_error(value, _from_cell(at))).splitlines())
             if self.call_pdb:
                 self.debugger(force=True)
@@ -174,13 +225,14 @@ class ZMQInteractiveShell(InteractiveShell):
     def _format_exception_for_storage(self, exception: BaseException, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Return what the history keeps of an error: what was shown. IPython would format it once more."""
         name, value = type(exception).__name__, error_value(exception)
-        return {"ename": name, "evalue": value, "traceback": self.last_traceback or []}
+        return {"ename": name, "evalue": value, "traceback": self.cells.current.traceback or []}
 
     def _showtraceback(self, etype: type[BaseException], evalue: BaseException, stb: list[str]) -> None:
-        self.last_traceback = list(stb)
-        if self.displayhook.formatting:
-            self.display_error = evalue
-        content = {"ename": etype.__name__, "evalue": error_value(evalue), "traceback": self.last_traceback}
+        cell = self.cells.current
+        cell.traceback = list(stb)
+        if cell.formatting:
+            cell.display_error = evalue
+        content = {"ename": etype.__name__, "evalue": error_value(evalue), "traceback": cell.traceback}
         self.kernel.publish("error", content)
 
 

@@ -62,9 +62,9 @@ FAULTS = (
     Fault(
         "a value is shown under the last parent given",
         PYTHON + "shell.py",
-        '            self.shell.kernel.publish("execute_result", self._shown)\n',
+        '            self.shell.kernel.publish("execute_result", cell.shown)\n',
         "            kernel = self.shell.kernel\n"
-        '            kernel.outputs.publish("execute_result", self._shown, None)\n',
+        '            kernel.outputs.publish("execute_result", cell.shown, None)\n',
         "K4",
         (EXECUTION,),
     ),
@@ -116,8 +116,8 @@ FAULTS = (
     Fault(
         "IPython counts for itself",
         PYTHON + "handler.py",
-        "        shell.execution_count = execution_count\n",
-        "",
+        "self._shell.cells.one(execution_count) as cell:",
+        "self._shell.cells.one(self._shell.execution_count) as cell:",
         "the specification",
         (EXECUTION,),
     ),
@@ -125,7 +125,7 @@ FAULTS = (
         "an error is shown and not replied",
         PYTHON + "handler.py",
         "        if error is not None:\n            return ErrorReply(",
-        "        if error is not None and not shell.last_traceback:\n            return ErrorReply(",
+        "        if error is not None and not cell.traceback:\n            return ErrorReply(",
         "K11",
         (EXECUTION,),
     ),
