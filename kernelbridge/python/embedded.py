@@ -90,6 +90,10 @@ class EmbeddedHandler(PythonHandler):
         if not programs:
             return
         self.lookalike.close()
+        if self._debugger is not None:
+            from kernelbridge.python.debugger import tracing
+
+            tracing.end()
         for name, owner in _PLACES.items():
             if programs[name] is not _MISSING:
                 setattr(owner, name, programs[name])

@@ -318,6 +318,31 @@ def test_in_a_function_cells_see_what_it_sees() -> None:
         assert started.communicate(timeout=DEADLINE) == ("[1, 2]\n", "")
 
 
+TRACED = """
+import sys, threading
+from kernelbridge import embed
+embed()
+thread = threading.Thread(target=lambda: print(sys.gettrace()))
+thread.start()
+thread.join()
+print(sys.gettrace(), threading.enumerate() == [threading.main_thread()])
+"""
+
+
+def test_a_script_that_was_debugged_goes_on_untraced() -> None:
+    pytest.importorskip("debugpy")
+    with script(TRACED) as (started, file):
+        with ProtocolClient(file) as client:
+            for command in ("initialize", "attach"):
+                request = client.send("debug_request", type="request", seq=1, command=command, arguments={})
+                client.control.of(request).expect(message("debug_reply"))
+            client.execute("exit()")
+            client.expect_end()
+            # The debugger's events, which are of no interest here.
+            client.read_all()
+        assert started.communicate(timeout=DEADLINE) == ("None\nNone True\n", "")
+
+
 def test_ctrl_c_ends_a_script_that_waits_there() -> None:
     with script(MODULE) as (started, file):
         started.send_signal(signal.SIGINT)

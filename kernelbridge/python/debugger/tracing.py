@@ -66,6 +66,15 @@ def is_own(function: object) -> bool:
     return any(str(module).startswith(("_pydevd", "pydevd")) for module in modules)
 
 
+def end() -> None:
+    """Take pydevd out of a program that goes on without it: the calling thread and new ones are traced no longer.
+
+    Before Python 3.12 no thread can say so for another: one that was traced keeps a function that does nothing.
+    """
+    if "pydevd" in sys.modules:
+        sys.modules["pydevd"].stoptrace()
+
+
 def without_stop(traceback: TracebackType | None) -> TracebackType | None:
     """Cut off where an interrupt has met a thread that was stopped: in pydevd, and not in what the thread runs."""
     at = traceback
