@@ -200,6 +200,19 @@ class NotebookPage:
         """Accept what a dialog asks."""
         self.page.locator(".jp-Dialog .jp-mod-accept").click()
 
+    def debug(self, on: bool) -> None:
+        """Switch the debugger on or off by its bug."""
+        bug = self.panel.locator(".jp-DebuggerBugButton")
+        expect(bug).to_have_attribute("aria-disabled", "false")
+        bug.click()
+        expect(bug).to_have_attribute("aria-pressed", "true" if on else "false")
+
+    def set_breakpoint(self, place: int, line: int) -> None:
+        """Set a breakpoint in a cell, and wait until the kernel has it. Lines are counted from 1."""
+        # The first element of the gutter is none of a line: it gives the gutter its width.
+        self.cell(place).locator(".cm-breakpoint-gutter .cm-gutterElement").nth(line).click()
+        expect(self.page.locator(".jp-DebuggerBreakpoint")).to_have_count(1)
+
     def save(self) -> None:
         """Save the notebook, and wait until the server has it."""
         with self.page.expect_response(lambda it: "/api/contents/" in it.url and it.request.method == "PUT"):

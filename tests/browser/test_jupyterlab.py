@@ -215,6 +215,27 @@ class TestHelp:
         notebook.page.keyboard.press("Escape")
 
 
+class TestDebugger:
+    def test_a_breakpoint_in_a_function_of_another_cell(self, notebook: NotebookPage) -> None:
+        """The cell stops there, shows the function's variables, makes a step and goes on."""
+        pytest.importorskip("debugpy", reason="debugpy is not installed: pip install -e '.[debug]'")
+        define, call = code_cells(WIDGETS, "Breakpoints")
+        notebook.run(define)
+        notebook.debug(on=True)
+        notebook.set_breakpoint(define, 2)
+        notebook.start(call)
+        panel = notebook.page.locator(".jp-DebuggerSidebar")
+        names = panel.locator(".jp-DebuggerVariables-name")
+        expect(names).to_have_text(["arches"])
+        expect(panel.locator(".jp-DebuggerVariables-detail")).to_have_text(["3"])
+        panel.locator("[data-jp-item-name=step-over] jp-button").click()
+        expect(names).to_have_text(["arches", "between"])
+        panel.locator("[data-jp-item-name=continue] jp-button").click()
+        notebook.expect_ran(call)
+        expect(notebook.outputs(call)).to_have_text(["feet: 4"])
+        notebook.debug(on=False)
+
+
 class TestSecondWindow:
     def test_widgets_are_the_same_in_both(self, notebook: NotebookPage, second: Callable[[], NotebookPage]) -> None:
         """The second window has the widget as it is in the kernel, and each follows the other and the kernel."""
