@@ -68,7 +68,21 @@ class KernelDisplayHook(DisplayHook):
 
 
 class KernelDisplayPublisher(DisplayPublisher):
-    """Shows what is displayed as ``display_data``, and updates and clears it."""
+    """Shows what is displayed as ``display_data``, and updates and clears it.
+
+    It has the three names of ipykernel's by which jupyter_client's `execute_interactive`, called in a cell, shows there
+    what the other kernel shows.
+    """
+
+    pub_socket = None
+    parent_header = None
+
+    @property
+    def session(self) -> KernelDisplayPublisher:
+        return self
+
+    def send(self, socket: None, msg_type: str, content: dict[str, Any], parent: None = None) -> None:
+        self.shell.kernel.publish(msg_type, content)
 
     def publish(
         self,

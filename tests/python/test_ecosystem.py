@@ -6,11 +6,13 @@ All in one kernel that only these tests have, because what they import costs sec
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from kernelbridge.testing import (
     ANY,
+    DEADLINE,
     ProtocolClient,
     busy,
     capture,
@@ -28,6 +30,7 @@ from kernelbridge.testing import (
 from kernelbridge.wire.messages import Message
 from tests.python.conftest import Shared
 from tests.support.exchange import run
+from tests.support.kernels import PYTHON_KERNEL, process
 
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 FIGURE = {"image/png": regex("^iVBORw0K"), "text/plain": regex("^<Figure")}
@@ -256,3 +259,15 @@ counter"""
         comm_msg(changed, comm_id=model),
         stdout("b\n"),
     )
+
+
+def test_what_jupyter_client_runs_in_another_kernel_shows_in_the_cell(client: ProtocolClient, tmp_path: Path) -> None:
+    with process(PYTHON_KERNEL, tmp_path) as (_, _, file):
+        code = (
+            "from jupyter_client import BlockingKernelClient\n"
+            f"other = BlockingKernelClient(connection_file={str(file)!r})\n"
+            "other.load_connection_file(); other.start_channels()\n"
+            f"other.execute_interactive('print(1); display(2); 1 / 0', timeout={DEADLINE})\n"
+            "other.stop_channels()"
+        )
+        run(client, code, stdout("1\n"), display("2"), error("ZeroDivisionError"))
