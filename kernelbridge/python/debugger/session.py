@@ -11,7 +11,7 @@ import os
 import re
 import sys
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 from kernelbridge.python.debugger import tracing
 from kernelbridge.python.debugger.adapter import Adapter, Dap
@@ -49,7 +49,9 @@ _HISTORY_NAME: Final = re.compile(r"_i?\d+|_i{1,3}|_{1,3}")
 """The names that IPython gives to inputs and outputs."""
 
 GOING_ON: Final = frozenset({"continue", "next", "stepIn", "stepOut"})
+"""Those by which what is stopped goes on."""
 
+Commands: TypeAlias = dict[str, Callable[[Mapping[str, Any]], Awaitable[Dap]]]
 T = TypeVar("T")
 
 
@@ -76,7 +78,7 @@ class Session:
         # In the order in which they have stopped.
         self._stopped: dict[int, None] = {}
         self._scopes: set[int] = set()
-        always: dict[str, Callable[[Mapping[str, Any]], Awaitable[Dap]]] = {
+        self._always: Commands = {
             "copyToGlobals": self._copy_to_globals,
             "debugInfo": self._debug_info,
             "dumpCell": self._dump_cell,
@@ -87,14 +89,12 @@ class Session:
             "source": self._source,
             "variables": self._variables_of,
         }
-        started = {
+        self._when_started: Commands = {
             "attach": self._attach,
             "configurationDone": self._configuration_done,
             "disconnect": self._disconnect,
             "setBreakpoints": self._set_breakpoints,
         }
-        self._always = always
-        self._when_started = started
 
     async def answer(self, command: str, arguments: Mapping[str, Any]) -> Dap:
         """Do what a request says, and return the response's `success`, `message` and `body`.
