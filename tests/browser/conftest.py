@@ -71,12 +71,14 @@ def opened(browser: BrowserContext, server: Server, path: Path) -> Iterator[Note
 
 
 @contextmanager
-def pictured(notebook: NotebookPage, server: Server, request: pytest.FixtureRequest) -> Iterator[None]:
+def pictured(
+    notebook: NotebookPage, server: Server, request: pytest.FixtureRequest, window: str = ""
+) -> Iterator[None]:
     """Keep a picture of the page as the test leaves it, and show with a failure what the server has said."""
     chosen = os.environ.get("KERNELBRIDGE_SCREENSHOTS")
     folder = Path(chosen) if chosen else request.getfixturevalue("tmp_path")
     yield
-    notebook.page.screenshot(path=folder / f"{request.node.name}.png")
+    notebook.page.screenshot(path=folder / f"{request.node.name}{window}.png")
     print("".join(server.log))
 
 
@@ -109,7 +111,7 @@ def second(
         def open_again() -> NotebookPage:
             notebook.save()
             again = stack.enter_context(opened(browser, server, WIDGETS))
-            stack.enter_context(pictured(again, server, request))
+            stack.enter_context(pictured(again, server, request, "-second"))
             return again
 
         yield open_again
