@@ -16,7 +16,7 @@ from concurrent.futures import Future
 from contextlib import ExitStack
 from importlib.metadata import version
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from kernelbridge.kernel.group import end_group
 from kernelbridge.kernel.handler import Handler, error_value
@@ -210,6 +210,8 @@ class PythonHandler(Handler):
                 cell_id=self._cell_id(),
             )
         finally:
+            if self.kernel.outputs.lost:
+                self._end_child(cell)
             shell.events.trigger("post_execute")
             if not request.silent:
                 shell.events.trigger("post_run_cell", result)
@@ -236,6 +238,18 @@ class PythonHandler(Handler):
             user_expressions=shell.user_expressions(request.user_expressions) if request.user_expressions else {},
             payload=cell.payload,
         )
+
+    def _end_child(self, cell: Cell) -> NoReturn:
+        """End a forked child where its cell ends: beyond, it would take what wakes the kernel's event loop for its own.
+
+        What it has shown of an error is let go, and so is written where it is seen.
+        """
+        if cell.traceback is not None:
+            sys.stderr.write("\n".join([*cell.traceback, ""]))
+        self._descriptors.flush()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0 if cell.traceback is None else 1)
 
     def complete(self, request: CompleteRequest) -> CompleteReply:
         from IPython.core.completer import provisionalcompleter, rectify_completions

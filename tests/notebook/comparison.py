@@ -8,6 +8,9 @@ Everything is compared but what two correct kernels must or may say differently:
   the line that runs now instead of the line that raised. What is left to compare are the frames, in order, and the
   errors;
 * the model ids of widgets, which are random: each becomes its number in the order of appearance.
+
+Groups of exceptions are not in the notebooks that are compared: ipykernel prints them on stderr, and here they are
+errors like others.
 """
 
 from __future__ import annotations

@@ -33,6 +33,23 @@ def test_k10_a_child_that_prints_and_flushes_ends(client: ProtocolClient, code: 
     run(client, code, stdout("in the child\n"), result(str(status)))
 
 
+@pytest.mark.parametrize(("last", "shown", "status"), [("", "", 0), ("1/0", "ZeroDivisionError", 256)])
+def test_a_child_that_goes_on_to_the_end_of_its_cell_ends_there(
+    client: ProtocolClient, last: str, shown: str, status: int
+) -> None:
+    """It shares the event loop's descriptors with the kernel, and would take for its own what wakes that."""
+    run(client, "import os, tempfile; errors = tempfile.TemporaryFile()")
+    code = f"""
+child = os.fork()
+if not child:
+    os.dup2(errors.fileno(), 2)
+    {last}
+"""
+    run(client, code)
+    run(client, "os.waitpid(child, 0)[1]", result(str(status)))
+    run(client, f"_ = errors.seek(0); {shown!r} in errors.read().decode()", result("True"))
+
+
 def test_a_signal_to_a_child_is_none_to_the_kernel(client: ProtocolClient) -> None:
     """As the workers of a pool get one at its end. The kernel hears of signals at a socket that the child has, too.
 

@@ -216,7 +216,8 @@ def test_the_lines_are_listed_with_what_became_of_their_tests(suite: pytest.Pyte
 
 
 def test_the_lines_come_through_other_processes_and_into_junit_xml(suite: pytest.Pytester) -> None:
-    ran = run(suite, CONTRACT, "--contract-report", "-n", "1", "--junit-xml", "report.xml")
+    found = ("-o", f"pythonpath={ROOT}")
+    ran = run(suite, CONTRACT, "--contract-report", "-n", "1", "--junit-xml", "report.xml", *found)
     ran.stdout.fnmatch_lines(["K2: 1 passed, 2 skipped"])
     assert '<property name="contract" value="K10"' in (suite.path / "report.xml").read_text()
 
