@@ -60,16 +60,16 @@ def test_the_thread_of_the_first_process_is_waited_for(monkeypatch: pytest.Monke
     """It has made the second start, and may have to clean up when that has failed and the bridge is closed."""
     processes: list[KernelProcess] = []
     waited_for = threading.Event()
-    start, stop, remove = KernelProcess.start, KernelProcess.stop, launch_module.Files.remove
+    start, wait, remove = KernelProcess.start, KernelProcess.wait, launch_module.Files.remove
 
     def start_and_note(process: KernelProcess) -> None:
         processes.append(process)
         start(process)
 
-    def stop_and_tell(process: KernelProcess, timeout: float | None = None) -> bool:
+    def tell_and_wait(process: KernelProcess) -> None:
         if process is processes[0]:
             waited_for.set()
-        return stop(process, timeout)
+        wait(process)
 
     def remove_late(files: launch_module.Files) -> None:
         if processes[0].on_this_thread():
@@ -77,7 +77,7 @@ def test_the_thread_of_the_first_process_is_waited_for(monkeypatch: pytest.Monke
         remove(files)
 
     monkeypatch.setattr(KernelProcess, "start", start_and_note)
-    monkeypatch.setattr(KernelProcess, "stop", stop_and_tell)
+    monkeypatch.setattr(KernelProcess, "wait", tell_and_wait)
     monkeypatch.setattr(launch_module.Files, "remove", remove_late)
     with pytest.raises(KernelStartError, match="boom"):
         launch("bad").__enter__()

@@ -24,6 +24,8 @@ def kernelspec(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JUPYTER_PATH", str(folder))
         patch.setenv("JUPYTER_RUNTIME_DIR", str(folder / "runtime"))
+        # A search of the history finds what these tests have run, and no other's.
+        patch.setenv("IPYTHONDIR", str(folder / "ipython"))
         yield
 
 

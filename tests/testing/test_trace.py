@@ -66,7 +66,6 @@ from kernelbridge.wire.frames import encode
 from kernelbridge.wire.messages import Header, Message, Session
 from kernelbridge.wire.packing import pack
 from kernelbridge.wire.signing import Signer
-from tests.support import exchange
 from tests.support.kernels import PYTHON_KERNEL, Cells, process, serving, tcp
 
 DEADLINE = 60
@@ -167,9 +166,11 @@ def test_what_a_kernel_of_ours_has_shown_before_its_end_is_seen_behind_it() -> N
             items = iter(tracer)
             until(items, "all channels")
             with ProtocolClient(kernel) as client:
-                exchange.run(client, "say", stdout("x"))
+                # The tracer's own requests may still be ending beside it.
+                client.iopub.of(client.execute("say")).expect(busy(), execute_input(), stdout("x"), idle())
                 until(items, "-> shell execute_request 'say'")
-                exchange.run(client, "say", stdout("x"))
+                client.iopub.of(client.execute("say")).expect(busy(), execute_input(), stdout("x"), idle())
+                client.read_all()
             life.close()
             rest = [said(item) for item in items]
     assert rest.count("<- iopub stdout 'x'") == 2

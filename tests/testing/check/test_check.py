@@ -62,6 +62,7 @@ def test_kernels_are_tried_side_by_side_and_told_of_in_their_order() -> None:
     assert [step.rule.id for step in told] == 4 * ["wire.ids"] + 4 * ["heartbeat.echo"]
 
 
+@pytest.mark.slow
 def test_what_ends_the_check_ends_all_kernels() -> None:
     before = child_processes()
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pytest
+from _pytest.mark import ParameterSet
 
 from kernelbridge.testing.check.failures import KernelHung
 from kernelbridge.testing.check.observer import Observer
@@ -30,7 +33,18 @@ def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(liveness, "_INTERRUPT_SECONDS", 0.5)
 
 
-@pytest.mark.parametrize("procedure", PROCEDURES, ids=lambda procedure: procedure.rule.id)
+# This one stalls, and gives a kernel seconds to print on.
+TAKES_SECONDS = "load.stalled"
+
+
+def cases(procedures: Iterable[Procedure]) -> list[ParameterSet]:
+    return [
+        pytest.param(one, marks=pytest.mark.slow if one.rule.id == TAKES_SECONDS else (), id=one.rule.id)
+        for one in procedures
+    ]
+
+
+@pytest.mark.parametrize("procedure", cases(PROCEDURES))
 def test_this_library_keeps_every_rule(procedure: Procedure) -> None:
     with Subject(Right, TINY, **faults.INFO) as subject:
         verdict = try_rule(procedure, subject, 2)
@@ -43,9 +57,7 @@ def test_this_library_keeps_every_rule(procedure: Procedure) -> None:
 
 
 @pytest.mark.parametrize(
-    "procedure",
-    [one for one in PROCEDURES if one.rule.id not in ONE_THREAD and "hold" not in one.needs],
-    ids=lambda procedure: procedure.rule.id,
+    "procedure", cases(one for one in PROCEDURES if one.rule.id not in ONE_THREAD and "hold" not in one.needs)
 )
 def test_a_kernel_of_one_thread_keeps_the_others(procedure: Procedure) -> None:
     with Subject(Faulty) as subject:
