@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import socket as sockets
+import sys
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -32,6 +36,8 @@ def bind_channel(
         info = info.with_ports({channel: CHANNELS.index(channel) + 1})
     endpoint = info.endpoint(channel)
     try:
+        if _is_listened_to(info, channel):
+            raise zmq.ZMQError(errno.EADDRINUSE)
         socket.bind(endpoint)
     except zmq.ZMQError as failure:
         problem = f"cannot be bound: {endpoint}: {failure.strerror}"
@@ -44,10 +50,27 @@ def bind_channel(
 
 def remove_files(info: ConnectionInfo, channels: Iterable[Channel]) -> None:
     """Remove the files of `channels` that were bound and are closed, where they have files. libzmq leaves them."""
+    for channel in channels:
+        if (file := _socket_file(info, channel)) is not None:
+            file.unlink(missing_ok=True)
+
+
+def _socket_file(info: ConnectionInfo, channel: Channel) -> Path | None:
     # A name that begins with @ is in Linux's abstract namespace.
-    if info.transport == "ipc" and not info.ip.startswith("@"):
-        for channel in channels:
-            Path(info.endpoint(channel).removeprefix("ipc://")).unlink(missing_ok=True)
+    if info.transport != "ipc" or info.ip.startswith("@"):
+        return None
+    return Path(info.endpoint(channel).removeprefix("ipc://"))
+
+
+def _is_listened_to(info: ConnectionInfo, channel: Channel) -> bool:
+    """Return whether this is the socket file of a kernel that runs: libzmq would remove it, and cut that kernel off."""
+    file = _socket_file(info, channel)
+    if file is None or sys.platform == "win32":
+        return False
+    with sockets.socket(sockets.AF_UNIX) as probe:
+        probe.setblocking(False)
+        # Who has no room for one more connection listens, too.
+        return probe.connect_ex(os.fspath(file)) in (0, errno.EAGAIN)
 
 
 def remove_left_behind(file: str, info: ConnectionInfo) -> None:

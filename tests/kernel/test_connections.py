@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -77,6 +78,20 @@ def test_a_port_that_is_taken_is_one_line_that_names_the_field(tmp_path: Path) -
                 kernel.serve()
             assert str(port) in str(caught.value)
             assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_another_kernel_listens_on_is_left_to_it(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """libzmq would remove it. One that nobody listens on any more is taken."""
+    folder = tmp_path_factory.mktemp("k")
+    info = ConnectionInfo(transport="ipc", ip=str(folder / "s"), key=random_key())
+    with serving(Cells(hello=hello), info) as kernel, ProtocolClient(kernel) as client:
+        with pytest.raises(ConnectionFileError, match=r"_port cannot be bound: ipc:.*: Address already in use"):
+            Kernel(Cells(), kernel.connection).serve()
+        run(client, "hello", HELLO)
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(kernel.connection.endpoint("shell").removeprefix("ipc://"))
+    with serving(Cells(hello=hello), info) as kernel, ProtocolClient(kernel) as client:
+        run(client, "hello", HELLO)
 
 
 def test_curve_encrypts_and_a_stranger_hears_nothing() -> None:

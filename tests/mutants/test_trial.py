@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-import psutil  # type: ignore[import-untyped]
 import pytest
 
+from kernelbridge.testing import DEADLINE
 from tests.mutants.fault import DoesNotApplyError, Fault
 from tests.mutants.trial import Outcome, Patience, faulty_copy, run_tests
 
@@ -70,12 +73,17 @@ def test_a_fault_that_does_not_apply_is_told_and_leaves_no_copy(tree: Path) -> N
         outcome(tree, FAULT)
 
 
-def ended(process: psutil.Process) -> bool:
-    """Return whether a process has ended, although nobody may have asked for its status yet."""
-    try:
-        return bool(process.status() == psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return True
+@contextmanager
+def ended(pids: Iterable[int]) -> Iterator[None]:
+    """Wait at the end until these processes have ended, although nobody may have asked for their status yet."""
+    with ExitStack() as stack:
+        ends = []
+        for pid in pids:
+            ends.append(os.pidfd_open(pid))
+            stack.callback(os.close, ends[-1])
+        yield
+        for end in ends:
+            assert select.select([end], [], [], DEADLINE)[0]
 
 
 def test_who_interrupts_the_tests_leaves_no_process(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,16 +93,14 @@ def test_who_interrupts_the_tests_leaves_no_process(tree: Path, monkeypatch: pyt
     os.mkfifo(pipe)
     monkeypatch.setenv("SAY_WHERE", str(pipe))
 
-    async def interrupted(folder: Path) -> list[psutil.Process]:
+    async def interrupted(folder: Path) -> None:
         running = asyncio.ensure_future(run_tests(folder, ["tests/test_code.py"], PATIENCE))
         said = await asyncio.to_thread(pipe.read_text)
-        processes = [psutil.Process(int(pid)) for pid in said.split()]
-        running.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await running
-        return processes
+        tests, child = map(int, said.split())
+        with ended((tests, child)):
+            running.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await running
 
     with faulty_copy(tree, None) as folder:
-        processes = asyncio.run(interrupted(folder))
-    assert len(processes) == 2
-    assert all(ended(process) for process in processes)
+        asyncio.run(interrupted(folder))

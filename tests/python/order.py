@@ -120,6 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.python.order", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--trials", type=int, default=10_000, help="how many cells altogether (default: 10000)")
     parser.add_argument("--kernel", default="kernelbridge", help="kernelbridge, or the name of a kernelspec")
+    parser.add_argument("--transport", choices=("tcp", "ipc"), default="tcp", help="how to reach it (default: tcp)")
     options = parser.parse_args(arguments)
     command = list(PYTHON_KERNEL)
     if options.kernel != "kernelbridge":
@@ -136,7 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             command[0] = sys.executable
     with (
         tempfile.TemporaryDirectory() as folder,
-        process(command, Path(folder)) as (_, _, file),
+        process(command, Path(folder), transport=options.transport) as (_, _, file),
         blocking_client(file) as client,
     ):
         counts = run(client, max(1, options.trials // len(CELLS)))

@@ -91,7 +91,7 @@ def stalled(client: BlockingKernelClient, code: str, seconds: float) -> list[str
 @pytest.mark.timeout(600)
 def test_k8_a_reader_that_stalls_for_30_s_loses_none_of_200000_flushed_lines(tmp_path: Path) -> None:
     lines = 200_000
-    with process(PYTHON_KERNEL, tmp_path) as (_, _, file), blocking_client(file) as client:
+    with process(PYTHON_KERNEL, tmp_path, transport="tcp") as (_, _, file), blocking_client(file) as client:
         # jupyter_client's own limit of 1,000 unread messages stands, as for everybody who uses it.
         texts = stalled(client, f"for n in range({lines}): print(n, flush=True)", 30)
     assert "".join(texts) == "".join(f"{n}\n" for n in range(lines))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ from kernelbridge.testing import (
     reply,
     stdout,
 )
-from kernelbridge.wire.connection import write_connection_file
+from kernelbridge.wire.connection import ConnectionInfo, random_key, write_connection_file
 from tests.python.conftest import Process, Shared
 from tests.support.exchange import run
 from tests.support.kernels import PYTHON_KERNEL, ROOT, process
@@ -162,12 +163,17 @@ def test_no_connection_file_at_all_is_a_usage_error() -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_a_port_that_is_taken_is_one_line_and_exit_status_2(shared: Shared, tmp_path: Path) -> None:
+@pytest.mark.parametrize("transport", ["tcp", "ipc"])
+def test_a_place_that_is_taken_is_one_line_and_exit_status_2(shared: Shared, tmp_path: Path, transport: str) -> None:
+    """A socket's file as well, which libzmq would take from the kernel that has it."""
     file = tmp_path / "connection.json"
-    write_connection_file(file, shared.process()[1])
-    done = subprocess.run(
-        [*PYTHON_KERNEL, str(file)], cwd=ROOT, capture_output=True, text=True, timeout=DEADLINE, check=False
-    )
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        tcp = ConnectionInfo(ip="127.0.0.1", key=random_key(), hb_port=taken.getsockname()[1])
+        info = tcp if transport == "tcp" else shared.process()[1]
+        write_connection_file(file, info, allow_port_zero=True)
+        done = subprocess.run(
+            [*PYTHON_KERNEL, str(file)], cwd=ROOT, capture_output=True, text=True, timeout=DEADLINE, check=False
+        )
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
     assert "_port cannot be bound" in done.stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -11,23 +12,23 @@ from tests.python import order
 from tests.support.kernels import PYTHON_KERNEL, blocking_client, process
 
 
-def held(folder: Path, trials: int) -> None:
-    with process(PYTHON_KERNEL, folder) as (_, _, file), blocking_client(file) as client:
+def held(folder: Path, trials: int, transport: Literal["ipc", "tcp"]) -> None:
+    with process(PYTHON_KERNEL, folder, transport=transport) as (_, _, file), blocking_client(file) as client:
         counts = order.run(client, trials)
     assert counts == {kind: order.Counts(trials=trials) for kind in order.CELLS}
 
 
 def test_a_few_trials_of_each_kind(tmp_path: Path) -> None:
-    held(tmp_path, 40)
+    held(tmp_path, 40, "ipc")
 
 
 @pytest.mark.slow
 def test_ten_thousand_trials(tmp_path: Path) -> None:
-    held(tmp_path, 10_000 // len(order.CELLS))
+    held(tmp_path, 10_000 // len(order.CELLS), "tcp")
 
 
 def test_the_program_prints_a_table(capsys: pytest.CaptureFixture[str]) -> None:
-    assert order.main(["--trials", "5"]) == 0
+    assert order.main(["--trials", "5", "--transport", "ipc"]) == 0
     table = capsys.readouterr().out
     for kind in order.CELLS:
         assert re.search(rf"^{re.escape(kind)} +1 +0 +0$", table, re.MULTILINE)
@@ -40,4 +41,4 @@ def test_the_program_names_the_kernels_that_there_are(capsys: pytest.CaptureFixt
 
 def test_the_program_counts_what_another_kernel_gives() -> None:
     """The same trials with ipykernel: it runs, whatever it finds."""
-    assert order.main(["--trials", "5", "--kernel", "python3"]) in (0, 1)
+    assert order.main(["--trials", "5", "--kernel", "python3", "--transport", "ipc"]) in (0, 1)

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jupyter_client
 from jupyter_client.blocking.client import BlockingKernelClient
@@ -116,15 +116,17 @@ def encoded(kernel: Kernel, msg_type: str, **content: str) -> list[Frame]:
 
 @contextmanager
 def process(
-    command: Sequence[str], folder: Path, **options: Any
+    command: Sequence[str], folder: Path, *, transport: Literal["ipc", "tcp"] = "ipc", **options: Any
 ) -> Iterator[tuple[subprocess.Popen[bytes], ConnectionInfo, Path]]:
     """Start a kernel in a process of its own, with these options of Popen. Ends it for sure.
 
-    `command` lacks the connection file at its end.
+    `command` lacks the connection file at its end. Its sockets lie in `folder`: the ports of ``tcp`` are chosen before
+    the kernel has them, as most frontends choose them, and another test may take them meanwhile. It is for what runs
+    alone.
     """
     path = str(folder / "connection.json")
-    # jupyter_client's own choice of ports, as most frontends make it.
-    jupyter_client.write_connection_file(path, ip="127.0.0.1")
+    ip = str(folder / "kernel") if transport == "ipc" else "127.0.0.1"
+    jupyter_client.write_connection_file(path, ip=ip, transport=transport)
     info = load_connection_file(path)
     started = subprocess.Popen([*command, path], cwd=ROOT, **options)
     try:
