@@ -7,7 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.leftovers import child_processes, threads
+# Before any is imported: their assertions show what they compared, too.
+pytest.register_assert_rewrite("tests.support")
+
+from tests.support.leftovers import child_processes, threads  # noqa: E402
 
 # A shell starts what it runs in the background with SIGINT ignored, and nohup with SIGHUP: so would be all that the
 # tests start.

@@ -323,6 +323,9 @@ def test_a_forked_child_does_not_stop(debug: Debug) -> None:
     code = "import os\ndef end():\n    os._exit(7)\nchild = os.fork()\nif child == 0: end()\n"
     debug.breakpoints(code, 3)
     run(debug.client, code + "os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])", result("7"))
+    # IPython has stopped its own thread for the fork, and started another one with the next cell.
+    run(debug.client, "pass")
+    assert debug.ask("threads") == {"threads": [{"id": MAIN, "name": "MainThread"}]}
 
 
 def test_a_shutdown_ends_a_kernel_that_is_stopped_and_its_files(tmp_path: Path) -> None:

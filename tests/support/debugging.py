@@ -56,8 +56,7 @@ class Debug:
         told = self.client.iopub.expect(*[message("debug_event")] * 3, parent=before)
         assert sorted(one.content["event"] for one in told) == ["initialized", "process", "thread"]
         self.ask("configurationDone")
-        threads = self.ask("threads")["threads"]
-        assert threads == [{"id": MAIN, "name": "MainThread"}], threads
+        assert self.ask("threads") == {"threads": [{"id": MAIN, "name": "MainThread"}]}
 
     def breakpoints(self, code: str, *lines: int) -> str:
         """Set breakpoints in a cell, and return the path of its file."""

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import ast
 import linecache
-import os
 import re
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, TypeAlias, TypeVar
+
+from IPython.core.history import HistorySavingThread
 
 from kernelbridge.python.debugger import tracing
 from kernelbridge.python.debugger.adapter import Adapter, Dap
@@ -165,14 +166,9 @@ class Session:
 
     # From initialize to disconnect
 
-    def _leave_history_alone(self) -> None:
-        """See to it that IPython's thread that saves the history is not stopped with the user's."""
-        save_thread = self._shell.history_manager.save_thread
-        if save_thread is not None:
-            vars(save_thread).update(pydev_do_not_trace=True, is_pydev_daemon_thread=True)
-
     async def _initialize(self, arguments: Mapping[str, Any]) -> Dap:
-        self._leave_history_alone()
+        # What saves the history is not the user's to stop. Said of the class: after a fork there is another thread.
+        HistorySavingThread.pydev_do_not_trace = HistorySavingThread.is_pydev_daemon_thread = True
         if not self._adapter.connected:
             try:
                 connection = tracing.connect()
@@ -181,8 +177,6 @@ class Session:
             except Exception as failure:
                 raise Refusal(f"debugpy cannot be started: {failure}") from failure
             await self._adapter.open(connection)
-            # IPython starts another one after each fork.
-            os.register_at_fork(after_in_parent=self._leave_history_alone)
         else:
             tracing.trace_all_threads()
         response = await self._adapter.send("initialize", {"adapterID": "kernelbridge", **arguments})
