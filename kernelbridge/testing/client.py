@@ -349,7 +349,9 @@ class ProtocolClient:
         return f"the kernel has gone: {fate}" if fate else "the kernel has gone"
 
     def _send(self, channel: Channel, frames: list[Frame]) -> None:
-        if not self._sockets.send(channel, frames):
+        kernel = self._running.kernel
+        # Of one in this process the connection may end a little after it.
+        if (kernel is not None and kernel.wait(0)) or not self._sockets.send(channel, frames):
             self.fail(f"nothing can be sent on {channel}", self._gone())
 
     # The kit's own requests

@@ -273,9 +273,17 @@ FAULTS = (
     Fault(
         "IPC files stay behind",
         KERNEL + "binding.py",
-        '            Path(info.endpoint(channel).removeprefix("ipc://")).unlink(missing_ok=True)',
-        "            Path(info.endpoint(channel)).unlink(missing_ok=True)",
+        "            file.unlink(missing_ok=True)",
+        "            pass",
         "F11",
+        (CONNECTIONS,),
+    ),
+    Fault(
+        "the socket files of a kernel that runs are taken",
+        KERNEL + "binding.py",
+        "        if _is_listened_to(info, channel):\n",
+        "        if _is_listened_to(info, channel) and False:\n",
+        "bad input",
         (CONNECTIONS,),
     ),
     Fault(
