@@ -19,9 +19,11 @@ if TYPE_CHECKING:
         KernelDiedError,
         KernelStartError,
         NoSuchKernelError,
+        SubshellError,
     )
     from kernelbridge.frontend.execution import Execution, Request
     from kernelbridge.frontend.subscribers import Subscription
+    from kernelbridge.frontend.subshell import Subshell
     from kernelbridge.kernel.comms import Comm, Comms
     from kernelbridge.kernel.handler import Handler
     from kernelbridge.kernel.kernel import Kernel, Options
@@ -56,6 +58,8 @@ __all__ = [
     "Request",
     "StdinError",
     "Subscription",
+    "Subshell",
+    "SubshellError",
     "WireError",
     "__version__",
     "connect",
@@ -73,9 +77,11 @@ _ROOMS = {
         "KernelDiedError",
         "KernelStartError",
         "NoSuchKernelError",
+        "SubshellError",
     ),
     "frontend.execution": ("Execution", "Request"),
     "frontend.subscribers": ("Subscription",),
+    "frontend.subshell": ("Subshell",),
     "kernel.comms": ("Comm", "Comms"),
     "kernel.handler": ("Handler",),
     "kernel.kernel": ("Kernel", "Options"),

@@ -13,6 +13,8 @@ The threads poll, decode, ask the pure parts, and send:
     process.py      the life of a launched kernel's process
     registration.py the port at which a kernel reports its ports (JEP 66)
 
+    requests.py     what is asked on Shell
+    subshell.py     Subshell: asked beside the main shell (JEP 91)
     launch.py       kernelspecs, connection files, addresses
     bridge.py       Bridge: all of these wired together, and what a frontend calls
 """

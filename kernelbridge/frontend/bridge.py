@@ -25,13 +25,15 @@ from zmq import ZMQError
 
 from kernelbridge.bridges.clock import Clock, SystemClock
 from kernelbridge.bridges.socket_bridge import Context
-from kernelbridge.frontend.errors import KernelStartError
-from kernelbridge.frontend.execution import Execution, OnInput, Request
-from kernelbridge.frontend.link import Link, SendingChannel
+from kernelbridge.frontend.errors import KernelStartError, SubshellError
+from kernelbridge.frontend.execution import Request
+from kernelbridge.frontend.link import Link
+from kernelbridge.frontend.requests import ShellRequests, ask_control
 from kernelbridge.frontend.subscribers import Subscription
+from kernelbridge.frontend.subshell import Subshell
 from kernelbridge.wire.connection import ConnectionInfo, load_connection_file
 from kernelbridge.wire.frames import NO_LIMITS, Limits
-from kernelbridge.wire.messages import Buffer
+from kernelbridge.wire.messages import SUBSHELL_FEATURE
 from kernelbridge.wire.signing import Signer
 
 if TYPE_CHECKING:
@@ -45,7 +47,7 @@ GRACE = 5.0
 START_TIMEOUT = 60.0
 
 
-class Bridge:
+class Bridge(ShellRequests):
     """Holds a kernel. Made by `launch` and `connect`; any thread and any event loop may use it.
 
     As a context manager, of either kind, it waits on entry until the kernel is ready and closes on leaving: a launched
@@ -53,7 +55,7 @@ class Bridge:
     """
 
     def __init__(self, link: Link, interrupt_mode: Literal["signal", "message"] = "message") -> None:
-        self._link = link
+        super().__init__(link)
         self._interrupt_mode = interrupt_mode
 
     # The kernel
@@ -106,87 +108,7 @@ class Bridge:
         """Wait until the kernel is ready. Raises as `wait_ready` does."""
         await asyncio.wrap_future(self._link.ready)
 
-    # Requests. Names and defaults of the arguments are those of the messaging specification.
-
-    def execute(
-        self,
-        code: str,
-        *,
-        silent: bool = False,
-        store_history: bool | None = None,
-        user_expressions: Mapping[str, str] | None = None,
-        allow_stdin: bool | None = None,
-        stop_on_error: bool = True,
-        on_input: OnInput | None = None,
-    ) -> Execution:
-        """Run `code`. An error in it is a reply like any other, with `status` ``error``.
-
-        `on_input(prompt, password)` answers what the code asks for by `input`, on a thread of its own; what it returns
-        may be awaitable. If it raises, the answer is empty. `allow_stdin` is True where there is an `on_input`.
-        """
-        execution = Execution(self._link.session.header("execute_request"), code, self._link.ordering, on_input)
-        content = {
-            "code": code,
-            "silent": silent,
-            "store_history": not silent if store_history is None else store_history,
-            "user_expressions": dict(user_expressions or {}),
-            "allow_stdin": on_input is not None if allow_stdin is None else allow_stdin,
-            "stop_on_error": stop_on_error,
-        }
-        self._link.ask("shell", execution.running, content)
-        return execution
-
-    def complete(self, code: str, cursor_pos: int | None = None) -> Request:
-        """Ask for completions at `cursor_pos`, in code points, by default the end of the code."""
-        return self._ask("complete_request", code=code, cursor_pos=_cursor(code, cursor_pos))
-
-    def inspect(self, code: str, cursor_pos: int | None = None, detail_level: Literal[0, 1] = 0) -> Request:
-        """Ask for documentation of what stands at `cursor_pos`, in code points, by default the end of the code."""
-        return self._ask("inspect_request", code=code, cursor_pos=_cursor(code, cursor_pos), detail_level=detail_level)
-
-    def is_complete(self, code: str) -> Request:
-        """Ask whether `code` is ready to run or goes on on another line."""
-        return self._ask("is_complete_request", code=code)
-
-    def history(
-        self,
-        hist_access_type: Literal["range", "tail", "search"] = "tail",
-        *,
-        output: bool = False,
-        raw: bool = True,
-        session: int | None = None,
-        start: int | None = None,
-        stop: int | None = None,
-        n: int | None = None,
-        pattern: str | None = None,
-        unique: bool = False,
-    ) -> Request:
-        """Ask for former input."""
-        given = {"session": session, "start": start, "stop": stop, "n": n, "pattern": pattern}
-        content: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-        if hist_access_type == "search":
-            content["unique"] = unique
-        return self._ask("history_request", hist_access_type=hist_access_type, output=output, raw=raw, **content)
-
-    def kernel_info(self) -> Request:
-        """Ask what the kernel is. What it said when it became ready is in `kernel_info_reply`."""
-        return self._ask("kernel_info_request")
-
-    def comm_info(self, target_name: str | None = None) -> Request:
-        """Ask which comms are open, of one target or of all."""
-        content: dict[str, Any] = {} if target_name is None else {"target_name": target_name}
-        return self._ask("comm_info_request", **content)
-
-    def send_comm(
-        self,
-        msg_type: Literal["comm_open", "comm_msg", "comm_close"],
-        content: dict[str, Any],
-        buffers: Sequence[Buffer] = (),
-    ) -> Request:
-        """Send a comm message to the kernel. It has no reply: the request is done, with that message, at its idle."""
-        request = Request(self._link.session.header(msg_type), needs_reply=False, needs_idle=True)
-        self._link.ask("shell", request, content, buffers)
-        return request
+    # Requests on Control. Those on Shell are the base's.
 
     def interrupt(self) -> Request | None:
         """Interrupt what runs: by a signal where the kernel was launched here, unless its kernelspec says otherwise.
@@ -199,7 +121,7 @@ class Bridge:
             if self._link.ready.done():
                 process.signal(signal.SIGINT)
             return None
-        return self._ask("interrupt_request", channel="control")
+        return ask_control(self._link, "interrupt_request")
 
     def shutdown(self, restart: bool = False, *, grace: float = GRACE) -> Request:
         """Ask the kernel to end. What it leaves unanswered ends with `KernelDiedError`, and `status` becomes ``dead``.
@@ -207,15 +129,26 @@ class Bridge:
         A launched kernel is killed if it runs `grace` seconds from now. The bridge itself is to be closed as always.
         """
         self._link.second_start = None
-        request = self._ask("shutdown_request", channel="control", restart=restart)
+        request = ask_control(self._link, "shutdown_request", restart=restart)
         if self._link.process is not None:
             self._link.process.end(grace)
         return request
 
-    def _ask(self, msg_type: str, *, channel: SendingChannel = "shell", **content: Any) -> Request:
-        request = Request(self._link.session.header(msg_type))
-        self._link.ask(channel, request, content)
-        return request
+    def create_subshell(self) -> Subshell:
+        """Ask the kernel for a subshell, which runs requests beside the main shell's (JEP 91).
+
+        It is there when it is entered. Raises `SubshellError` where the kernel has none, and where it is not ready, so
+        that this is not known.
+        """
+        if not self.kernel_info_reply:
+            raise SubshellError("the kernel is not ready: whether it has subshells is not known yet")
+        if SUBSHELL_FEATURE not in self.kernel_info_reply.get("supported_features", ()):
+            raise SubshellError(f"kernel {self._link.name!r} has no subshells")
+        return Subshell(self._link)
+
+    def list_subshells(self) -> Request:
+        """Ask for the ids of all subshells, whoever has created them: ``subshell_id`` of the reply, a list."""
+        return ask_control(self._link, "list_subshell_request")
 
     # The stream
 
@@ -363,7 +296,3 @@ def _begin(link: Link, start: Callable[[], None]) -> None:
         if isinstance(error, OSError | ZMQError):
             raise KernelStartError(f"kernel {link.name!r} could not be started: {error}") from error
         raise
-
-
-def _cursor(code: str, cursor_pos: int | None) -> int:
-    return len(code) if cursor_pos is None else cursor_pos

@@ -11,6 +11,7 @@ __all__ = [
     "KernelDiedError",
     "KernelStartError",
     "NoSuchKernelError",
+    "SubshellError",
 ]
 
 
@@ -42,6 +43,10 @@ class KernelDiedError(BridgeError):
 
 class BridgeClosedError(BridgeError):
     """The bridge was closed before the kernel had answered."""
+
+
+class SubshellError(BridgeError):
+    """The kernel has no subshells, or has made none, or it is not there yet."""
 
 
 class BridgeCrashedError(BridgeError):

@@ -62,7 +62,7 @@ from kernelbridge.wire.errors import ContentError
 from kernelbridge.wire.frames import Limits
 from kernelbridge.wire.log import begin as begin_log
 from kernelbridge.wire.log import message_log
-from kernelbridge.wire.messages import PROTOCOL_VERSION, Buffer, Message, Session
+from kernelbridge.wire.messages import PROTOCOL_VERSION, SUBSHELL_FEATURE, Buffer, Message, Session
 from kernelbridge.wire.packing import pack
 from kernelbridge.wire.signing import ReplayGuard, Signer
 from kernelbridge.wire.strays import Strays
@@ -71,9 +71,6 @@ if TYPE_CHECKING:
     from kernelbridge.kernel.subshells import Subshells
 
 logger = logging.getLogger("kernelbridge")
-
-SUBSHELL_FEATURE = "kernel subshells"
-"""What a kernel with subshells says among its `supported_features` (JEP 91)."""
 
 DEBUGGER_FEATURE = "debugger"
 """What a kernel with a debugger says there (JEP 92)."""

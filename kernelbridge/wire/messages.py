@@ -20,6 +20,9 @@ from kernelbridge.wire.packing import pack
 
 PROTOCOL_VERSION = "5.5"
 
+SUBSHELL_FEATURE = "kernel subshells"
+"""What a kernel that has subshells says among its ``supported_features`` (JEP 91)."""
+
 Buffer = bytes | bytearray | memoryview
 """A binary buffer beside the content. Mutable ones are copied when they are sent."""
 
