@@ -217,7 +217,7 @@ class TestHelp:
 
 class TestDebugger:
     def test_a_breakpoint_in_a_function_of_another_cell(self, notebook: NotebookPage) -> None:
-        """The cell stops there, shows the function's variables, makes a step and goes on."""
+        """The cell stops there, has shown what it printed, shows the function's variables, makes a step and goes on."""
         pytest.importorskip("debugpy", reason="debugpy is not installed: pip install -e '.[debug]'")
         define, call = code_cells(WIDGETS, "Breakpoints")
         notebook.run(define)
@@ -225,6 +225,8 @@ class TestDebugger:
         notebook.set_breakpoint(define, 2)
         notebook.start(call)
         panel = notebook.page.locator(".jp-DebuggerSidebar")
+        expect(panel.locator(".jp-DebuggerCallstack-body")).to_contain_text("feet")
+        expect(notebook.outputs(call)).to_have_text(["arches: 3"])
         names = panel.locator(".jp-DebuggerVariables-name")
         expect(names).to_have_text(["arches"])
         expect(panel.locator(".jp-DebuggerVariables-detail")).to_have_text(["3"])
@@ -232,7 +234,7 @@ class TestDebugger:
         expect(names).to_have_text(["arches", "between"])
         panel.locator("[data-jp-item-name=continue] jp-button").click()
         notebook.expect_ran(call)
-        expect(notebook.outputs(call)).to_have_text(["feet: 4"])
+        expect(notebook.outputs(call)).to_have_text(["arches: 3\nfeet: 4"])
         notebook.debug(on=False)
 
 
