@@ -6,6 +6,8 @@ command has to say of itself goes to stderr.
 
 from __future__ import annotations
 
+import os
+
 import click
 
 from kernelbridge.cli.check import check
@@ -19,8 +21,12 @@ __all__ = ["main"]
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, "--version", prog_name="kernelbridge", message="%(prog)s %(version)s")
-def main() -> None:
+@click.pass_context
+def main(context: click.Context) -> None:
     """Jupyter kernels and Python frontends, joined by threads, with everything a kernel shows in one order."""
+    if os.environ.get("NO_COLOR"):
+        # Rich heeds it of itself (https://no-color.org); what click prints, such as a kernel's traceback, does not.
+        context.color = False
 
 
 main.add_command(run)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kernelbridge.cli.common import FAILED, INTERRUPTED, BadInput, terminating
+from kernelbridge.cli.common import FAILED, INTERRUPTED, BadInput, one_of, terminating
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -44,10 +44,10 @@ _FILE = click.Path(path_type=Path, dir_okay=False, writable=True)
     help="Only rules with such an id, or of this theme: order.*, interrupt.",
 )
 @click.option("--list", "only_list", is_flag=True, help="Show the rules and try none.")
-@click.option("--quiet", "form", flag_value="quiet", help="Print violations alone, a line for each.")
-@click.option("--json", "form", flag_value="json", help="Print JSON.")
-@click.option("--markdown", "form", flag_value="markdown", help="Print the table as Markdown.")
-@click.option("--short", "form", flag_value="short", help="As --markdown, without the rules that every kernel holds.")
+@click.option("--quiet", is_flag=True, help="Print violations alone, a line for each.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--markdown", is_flag=True, help="Print the table as Markdown.")
+@click.option("--short", is_flag=True, help="As --markdown, without the rules that every kernel holds.")
 @click.option("--html", metavar="FILE", type=_FILE, callback=_check_target, help="Write a page with all details.")
 @click.option("--junit", metavar="FILE", type=_FILE, callback=_check_target, help="Write XML for a CI system.")
 def check(
@@ -55,7 +55,10 @@ def check(
     trials: int | None,
     patterns: tuple[str, ...],
     only_list: bool,
-    form: str | None,
+    quiet: bool,
+    as_json: bool,
+    markdown: bool,
+    short: bool,
     html: Path | None,
     junit: Path | None,
 ) -> None:
@@ -67,6 +70,7 @@ def check(
     Exit status: 0 every kernel held every rule; 1 a rule was violated, or a kernel does not start (what the protocol
     leaves open, marked !, does not count); 2 there is no such kernel or rule; 130 interrupted.
     """
+    form = one_of(quiet=quiet, json=as_json, markdown=markdown, short=short)
     if not kernels and not only_list:
         raise click.UsageError("Name a kernel, or several; --list shows the rules.")
     try:
@@ -80,15 +84,16 @@ def check(
             if only_list:
                 _show_rules(rules, form)
                 return
-            with terminating(), _unlogged(), _progress(quiet=form == "quiet") as show:
+            with terminating(), _unlogged(), _progress(quiet=quiet) as show:
                 report = check_kernels(kernels, trials=trials or TRIALS, on_progress=show, select=selected)
         except (BridgeError, ValueError) as error:
             raise BadInput(str(error)) from None
     except KeyboardInterrupt:
         click.echo("Interrupted.", err=True)
         sys.exit(INTERRUPTED)
-    _write(report, html, junit)
+    # First, for a file that cannot be written is not to lose what took minutes.
     _show(report, form)
+    _write(report, html, junit)
     if report.failures or report.problems:
         sys.exit(FAILED)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kernelbridge.cli.common import FAILED, INTERRUPTED, BadInput, terminating
+from kernelbridge.cli.common import FAILED, INTERRUPTED, BadInput, not_empty, one_of, terminating
 
 if TYPE_CHECKING:
     from kernelbridge.notebook import CellFailure, CellStart
@@ -40,6 +40,7 @@ def _check_timeout(_context: click.Context, _option: click.Parameter, seconds: f
     "--kernel",
     "-k",
     metavar="NAME",
+    callback=not_empty,
     help="The kernel to use. By default the notebook's own where that is installed, else the built-in one for Python.",
 )
 @click.option(
@@ -62,8 +63,7 @@ def run(
     Exit status: 0 all cells ran; 1 a cell failed, ran out of time, or the kernel died in it; 2 the notebook, the kernel
     or the output cannot be used, and nothing was written; 130 interrupted, 129 or 143 by SIGHUP or SIGTERM.
     """
-    if inplace and output is not None:
-        raise click.UsageError("--inplace and --output exclude each other.")
+    one_of(inplace=inplace, output=output)
     if inplace:
         target = notebook
     elif output is not None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kernelbridge.cli.common import BadInput, terminating
+from kernelbridge.cli.common import BadInput, not_empty, one_of, terminating
 
 if TYPE_CHECKING:
     from kernelbridge.testing.trace import JsonLines, Lines
@@ -26,7 +26,7 @@ def _check_pattern(_context: click.Context, _option: click.Parameter, text: str 
 
 
 @click.command(short_help="Show what passes between a running kernel and its frontends.")
-@click.argument("connection_file", required=False, default="")
+@click.argument("connection_file", required=False, callback=not_empty)
 @click.option("--pid", metavar="PID", type=int, help="The kernel with this process id, or that this process started.")
 @click.option("--type", "types", metavar="PATTERN", multiple=True, help="Only messages of such a type: comm_*.")
 @click.option("--channel", "channels", type=click.Choice(CHANNELS), multiple=True, help="Only this channel.")
@@ -41,7 +41,7 @@ def _check_pattern(_context: click.Context, _option: click.Parameter, text: str 
 @click.option("--full", is_flag=True, help="Show whole contents.")
 @click.option("--json", "as_json", is_flag=True, help="Write the lines of a transcript, one message each.")
 def trace(
-    connection_file: str,
+    connection_file: str | None,
     pid: int | None,
     types: tuple[str, ...],
     channels: tuple[str, ...],
@@ -63,10 +63,9 @@ def trace(
 
     Exit status: 0 traced until then; 2 there is no such kernel, or it does not listen.
     """
-    if connection_file and pid is not None:
-        raise click.UsageError("--pid and CONNECTION_FILE exclude each other.")
-    if full and as_json:
-        raise click.UsageError("--full and --json exclude each other: JSON lines are always full.")
+    one_of(pid=pid is not None, CONNECTION_FILE=connection_file)
+    # JSON lines are always full.
+    one_of(full=full, json=as_json)
     try:
         from rich.console import Console
 

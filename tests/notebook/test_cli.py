@@ -57,6 +57,31 @@ def printed(path: Path) -> list[str]:
     ]
 
 
+needs_a_terminal = pytest.mark.skipif(not hasattr(os, "openpty"), reason="needs a pseudo-terminal")
+
+
+def on_a_terminal(*arguments: str | Path, env: Mapping[str, str] | None = None) -> tuple[int, bytes]:
+    """Return the exit status of a command whose stderr is a terminal, and what it has shown there."""
+    master, slave = os.openpty()
+    shown = bytearray()
+
+    def read() -> None:
+        # Linux ends a pseudo-terminal that nobody holds any more with EIO.
+        with contextlib.suppress(OSError):
+            while chunk := os.read(master, 65536):
+                shown.extend(chunk)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100", **(env or {})}
+    command = [*COMMAND, *map(str, arguments)]
+    status = subprocess.run(command, stderr=slave, timeout=DEADLINE, env=environment).returncode
+    os.close(slave)
+    reader.join(DEADLINE)
+    os.close(master)
+    return status, bytes(shown)
+
+
 class TestRun:
     def test_writes_beside_the_notebook(self, tmp_path: Path) -> None:
         source = notebook_file(tmp_path / "n.ipynb", "print('hello')")
@@ -115,29 +140,20 @@ class TestRun:
         assert "Traceback" not in ran.stderr
         assert printed(tmp_path / "n.out.ipynb")[0] == "ran\n"
 
-    @pytest.mark.skipif(not hasattr(os, "openpty"), reason="needs a pseudo-terminal")
+    @needs_a_terminal
     def test_a_terminal_gets_a_progress_bar(self, tmp_path: Path) -> None:
-        source = notebook_file(tmp_path / "n.ipynb", "print('ran')", "1 / 0")
-        master, slave = os.openpty()
-        shown = bytearray()
-
-        def read() -> None:
-            # Linux ends a pseudo-terminal that nobody holds any more with EIO.
-            with contextlib.suppress(OSError):
-                while chunk := os.read(master, 65536):
-                    shown.extend(chunk)
-
-        reader = threading.Thread(target=read)
-        reader.start()
-        environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
-        status = subprocess.run([*COMMAND, "run", source], stderr=slave, timeout=DEADLINE, env=environment).returncode
-        os.close(slave)
-        reader.join(DEADLINE)
-        os.close(master)
+        status, shown = on_a_terminal("run", notebook_file(tmp_path / "n.ipynb", "print('ran')", "1 / 0"))
         assert status == 1
         assert b"starting the kernel" in shown
         assert b"Cell 2 failed: 1 / 0" in shown
         assert b"\x1b[31mZeroDivisionError\x1b[39m" in shown
+
+    @needs_a_terminal
+    def test_a_terminal_whose_user_wants_no_colour_gets_none(self, tmp_path: Path) -> None:
+        source = notebook_file(tmp_path / "n.ipynb", "1 / 0")
+        status, shown = on_a_terminal("run", source, env={"NO_COLOR": "1"})
+        assert status == 1
+        assert b"\nZeroDivisionError: division by zero\r\n" in shown
 
 
 class TestBadInput:
@@ -166,6 +182,7 @@ class TestBadInput:
             (["invalid.ipynb"], "invalid.ipynb: is no valid notebook"),
             (["julia.ipynb"], "no kernel named 'no-such-julia'; there are absent, "),
             (["good.ipynb", "--kernel", "no-such"], "no kernel named 'no-such'; there are absent, "),
+            (["good.ipynb", "--kernel", ""], "'--kernel' / '-k': is empty"),
             (["good.ipynb", "--kernel", "broken"], "ended with exit status 3 while starting: it is broken"),
             (["good.ipynb", "--kernel", "absent"], "could not be started"),
             (["good.ipynb", "--output", "none/out.ipynb"], "none/out.ipynb: cannot be written: there is no directory"),
@@ -323,8 +340,23 @@ class TestInstall:
         assert installed.stderr.startswith("Error: the kernel cannot be installed: ")
         assert len(installed.stderr.splitlines()) == 1
 
-    def test_one_place_only(self, tmp_path: Path) -> None:
-        assert kernelbridge("install", "--user", "--prefix", tmp_path).returncode == 2
+    @pytest.mark.parametrize(
+        ("arguments", "said"),
+        [
+            (["--user", "--prefix", "x"], "--user and --prefix exclude each other"),
+            (["--user", "--sys-prefix"], "--user and --sys-prefix exclude each other"),
+            # As of a variable that is not set: it must not stand for the default.
+            (["--prefix", ""], "'--prefix': is empty"),
+        ],
+    )
+    def test_one_place_only(
+        self, arguments: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        refused = kernelbridge("install", *arguments)
+        assert refused.returncode == 2
+        assert said in refused.stderr
+        assert not list(tmp_path.iterdir())
 
     def test_the_wheels_kernelspec_is_the_same_but_for_the_interpreter(self) -> None:
         shipped = ROOT / "kernelbridge" / "python" / "kernelspec" / "kernel.json"

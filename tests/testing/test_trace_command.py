@@ -44,6 +44,18 @@ def test_by_path_by_name_by_a_part_of_the_name_or_the_last_one(runtime: Path) ->
     assert find_connection_file() == runtime / "kernel-new.json"
 
 
+def test_a_part_of_a_name_is_none_of_any_other_file(
+    runtime: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    monkeypatch.chdir(elsewhere)
+    for name in ("gold.ipynb", "kernel-later.json"):
+        Path(name).touch()
+    assert find_connection_file("old") == runtime / "kernel-old.json"
+    assert find_connection_file() == runtime / "kernel-new.json"
+    assert find_connection_file("gold.ipynb") == elsewhere / "gold.ipynb"
+
+
 def test_a_file_that_is_not_there(runtime: Path) -> None:
     with pytest.raises(KernelNotFoundError, match=f"none of such a name in {runtime}"):
         find_connection_file("kernel-7.json")
@@ -171,6 +183,9 @@ def test_what_cannot_be_traced_is_told_in_a_line(runtime: Path) -> None:
         ([path], "no kernel listens at tcp://127.0.0.1:2"),
         ([runtime / "broken.json"], "must hold a JSON object"),
         (["nowhere.json"], "there is no connection file nowhere.json"),
+        ([runtime], f"{runtime} is a folder, not a connection file"),
+        (["x" * 5000], "there is no connection file xxx"),
+        ([""], "is empty"),
         (["--pid", "0"], "there is no process 0"),
         (["--pid", "1", path], "--pid and CONNECTION_FILE exclude each other"),
         (["--grep", "(", path], "is no regular expression"),

@@ -23,17 +23,22 @@ class KernelNotFoundError(Exception):
     """There is no such kernel. One line, with the way out."""
 
 
-def find_connection_file(given: str = "") -> Path:
+def find_connection_file(given: str | None = None) -> Path:
     """Return the path of a connection file.
 
-    Takes a path; a file's name in Jupyter's runtime folder, or a part of it; or nothing, for the file that was used
-    last, as ``jupyter console --existing`` does. Raises `KernelNotFoundError`.
+    Takes a path; a file's name in Jupyter's runtime folder, or a part of it; or nothing, for the file there that was
+    used last, as ``jupyter console --existing`` does. Raises `KernelNotFoundError`.
     """
+    folder = jupyter_runtime_dir()
     try:
-        return Path(connect.find_connection_file(given or "kernel-*.json"))
+        if given is not None and Path(given).is_dir():
+            raise KernelNotFoundError(f"{given} is a folder, not a connection file")
+        if given is not None and Path(given).exists():
+            return Path(given).absolute()
+        # There alone: a part of a name would also be that of any other file beside the user.
+        return Path(connect.find_connection_file(given or "kernel-*.json", folder))
     except OSError:
-        folder = jupyter_runtime_dir()
-        if not given:
+        if given is None:
             raise KernelNotFoundError(f"no kernel runs: there is no connection file in {folder}") from None
         raise KernelNotFoundError(f"there is no connection file {given}, and none of such a name in {folder}") from None
 

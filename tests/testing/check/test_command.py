@@ -67,6 +67,7 @@ def test_a_kernel_that_does_not_start_is_a_failure(broken: str) -> None:
         (["no-such-kernel"], "no kernel named 'no-such-kernel'; there are"),
         (["kernelbridge", "--rule", "no-such-rule"], "no rule matches 'no-such-rule'; there are wire.*"),
         (["kernelbridge", "--trials", "0"], "--trials"),
+        (["kernelbridge", "--json", "--quiet"], "--quiet and --json exclude each other"),
         (["kernelbridge", "--html", "/no/such/folder/x.html"], "there is no folder /no/such/folder"),
         (["kernelbridge", "--junit", "/"], "is a directory"),
     ],
@@ -83,6 +84,13 @@ def test_the_rules_are_listed() -> None:
     assert check("--list").stdout.splitlines()[1:] != []
     named = json.loads(check("--list", "--json").stdout)["rules"]
     assert [rule["id"] for rule in named] == [rule.id for rule in RULES]
+
+
+def test_ids_can_be_copied_from_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    lines = [line.rstrip() for line in check("--list").stdout.splitlines()]
+    assert {rule.id for rule in RULES} <= set(lines)
+    assert max(map(len, lines)) <= 40
 
 
 def test_a_theme_stands_for_its_rules() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -42,6 +43,9 @@ _PADDING: Final = 2
 _LEAST_TITLE: Final = 40
 """How wide the titles of rules must be able to stand to be shown beside their ids."""
 
+_LEAST_LIST: Final = 100
+"""How wide a terminal must be for the list of rules to be a table."""
+
 
 def show_report(report: Report, console: Console) -> None:
     """Print the report: its tables, what they mean, the footnotes, and the sum."""
@@ -49,7 +53,12 @@ def show_report(report: Report, console: Console) -> None:
 
 
 def show_rules(rules: Iterable[Rule], console: Console) -> None:
-    """Print the rules: ids, what holds, where that is said."""
+    """Print the rules: ids, what holds, where that is said; beside each other where there is room for that."""
+    if console.width < _LEAST_LIST:
+        for rule in rules:
+            for indent, part in ((0, rule.id), (2, rule.title), (2, f"{rule.weight}: {rule.source}")):
+                console.print(Padding(Text(plain(part)), (0, 0, 0, indent)))
+        return
     table = Table(box=None, padding=(0, _PADDING, 0, 0), header_style="bold")
     for name in ("rule", "what holds", "weight", "source"):
         table.add_column(name, overflow="fold")
