@@ -6,17 +6,21 @@ SIGTERM, and the end of the program that started it.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
+from contextlib import suppress
 
 from kernelbridge.bridges.service import OnCrash
 from kernelbridge.bridges.socket_bridge import Socket
-from kernelbridge.kernel.handler import Handler
+from kernelbridge.kernel.handler import Handler, error_value
 from kernelbridge.kernel.interrupts import Interrupts
 from kernelbridge.kernel.outputs import Outputs
 from kernelbridge.kernel.parent import Parent
 from kernelbridge.kernel.router import BUSY, Answers, Reply, Request, RouterChannel, Wire
 from kernelbridge.wire.contents import DebugReply, DebugRequest
 from kernelbridge.wire.messages import Message
+
+logger = logging.getLogger("kernelbridge")
 
 INSIST_SECONDS = 0.1
 """How long an interrupt may go unheard before it is sent again."""
@@ -92,10 +96,25 @@ class Control(RouterChannel[Reply]):
         """Have `request` answered elsewhere, because it may take as long as the program that is debugged likes."""
         self._outputs.publish("status", BUSY, request.header)
 
-        def answer(reply: DebugReply) -> None:
-            self.put(Reply(request, reply))
+        # Whoever answers takes it out, so that there is one answer, also where the handler fails when it has given it.
+        unanswered = [request]
 
-        self._handler.debug(content, answer)
+        def answer(reply: DebugReply) -> None:
+            if not isinstance(reply, DebugReply):
+                name = f"{type(self._handler).__name__}.debug"
+                reply = refusal(f"{name} must answer by a DebugReply, and has given {type(reply).__name__}")
+            with suppress(IndexError):
+                self.put(Reply(unanswered.pop(), reply))
+
+        def refusal(message: str) -> DebugReply:
+            return DebugReply(success=False, command=content.command, request_seq=content.seq, message=message)
+
+        try:
+            self._handler.debug(content, answer)
+        except BaseException as failure:
+            # A language's failure, which must not end this thread.
+            logger.warning("debug_request %r failed", content.command, exc_info=failure)
+            answer(refusal(f"{type(failure).__name__}: {error_value(failure)}"))
 
     def deadline(self) -> float | None:
         return min((due for due in (self._insists_at, self._looks_at) if due is not None), default=None)

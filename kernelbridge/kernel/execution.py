@@ -28,14 +28,18 @@ from kernelbridge.wire.contents import (
     CommClose,
     CommMsg,
     CommOpen,
+    CompleteReply,
     CompleteRequest,
     Content,
     Error,
     ErrorReply,
     ExecuteReply,
     ExecuteRequest,
+    HistoryReply,
     HistoryRequest,
+    InspectReply,
     InspectRequest,
+    IsCompleteReply,
     IsCompleteRequest,
     unstructure,
 )
@@ -83,11 +87,11 @@ class Execution:
         self.count = count or ExecutionCount()
         self._lane = lane
         self._handler = handler
-        self._methods: dict[type[object], Callable[[Any], object]] = {
-            CompleteRequest: handler.complete,
-            InspectRequest: handler.inspect,
-            IsCompleteRequest: handler.is_complete,
-            HistoryRequest: handler.history,
+        self._methods: dict[type[object], tuple[Callable[[Any], object], type[Content]]] = {
+            CompleteRequest: (handler.complete, CompleteReply),
+            InspectRequest: (handler.inspect, InspectReply),
+            IsCompleteRequest: (handler.is_complete, IsCompleteReply),
+            HistoryRequest: (handler.history, HistoryReply),
         }
         self._outputs = outputs
         self._parents = parents
@@ -155,14 +159,15 @@ class Execution:
         if isinstance(content, ExecuteRequest):
             reply = await self._execute(content, request)
             return Reply(request, reply, metadata), isinstance(reply, ErrorReply) and content.stop_on_error
-        answer = await self.interrupts.run(_called(self._methods[type(content)], content))
+        method, reply_type = self._methods[type(content)]
+        answer = await self.interrupts.run(_called(method, reply_type, content))
         return Reply(request, _error_reply(answer) if isinstance(answer, BaseException) else answer, metadata), False
 
     async def _execute(self, content: ExecuteRequest, request: Request) -> Content:
         number = self.count.next() if content.counts else self.count.value
         if not content.silent:
             self._show_input(content.code, number, request)
-        answer = await self.interrupts.run(_called(self._handler.execute, content, number))
+        answer = await self.interrupts.run(_called(self._handler.execute, ExecuteReply, content, number))
         self.interrupts.restore()
         if isinstance(answer, BaseException):
             reply = _error_reply(answer, number)
@@ -202,9 +207,15 @@ def run_on_loop(serve: Callable[[], Coroutine[Any, Any, None]]) -> None:
                 loop.call_exception_handler({"message": "Exit from a task or callback", "exception": failure})
 
 
-async def _called(method: Callable[..., Any], *arguments: object) -> Any:
+async def _called(method: Callable[..., Any], reply_type: type[Content], *arguments: object) -> Any:
     answer = method(*arguments)
-    return await answer if inspect.isawaitable(answer) else answer
+    if inspect.isawaitable(answer):
+        answer = await answer
+    if isinstance(answer, (reply_type, ErrorReply)) or (answer is None and reply_type is ExecuteReply):
+        return answer
+    expected = f"{reply_type.__name__} or ErrorReply"
+    name = getattr(method, "__qualname__", method)
+    raise TypeError(f"{name} must return {expected}, and has returned {type(answer).__name__}")
 
 
 def _error_reply(failure: BaseException, execution_count: int | None = None) -> ErrorReply:

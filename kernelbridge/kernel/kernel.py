@@ -394,7 +394,11 @@ class Kernel:
         return reply
 
     def _told_to_end(self) -> None:
-        self.handler.ending()
+        try:
+            self.handler.ending()
+        except BaseException as failure:
+            # The kernel ends all the same.
+            logger.warning("%s.ending failed", type(self.handler).__name__, exc_info=failure)
         self._execution.end()
         self.interrupt()
 

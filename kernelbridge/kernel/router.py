@@ -17,6 +17,7 @@ import zmq
 from kernelbridge.bridges.clock import Clock
 from kernelbridge.bridges.service import OnCrash
 from kernelbridge.bridges.socket_bridge import Context, Frame, Socket, SocketBridge, send
+from kernelbridge.kernel.handler import error_value, format_error
 from kernelbridge.kernel.outputs import Outputs
 from kernelbridge.kernel.trace import Tracing
 from kernelbridge.wire.connection import Channel
@@ -177,19 +178,26 @@ class RouterChannel(SocketBridge[T]):
         if answer is None:
             logger.warning("%s: no handling of %r", self.name, request.msg_type)
             return None
-        return answer(request)
+        try:
+            return answer(request)
+        except Exception as failure:
+            # A handler's own, such as a `language_info` that is missing.
+            logger.error("%s: %s failed", self.name, request.msg_type, exc_info=failure)
+            return failure_reply(failure)
 
     def idle(self, request: Request) -> None:
         """Close the brackets. After the reply is sent: who sees `idle` finds the reply on its way."""
         self._outputs.publish("status", IDLE, request.header, ring=True)
 
     def send_reply(self, reply: Reply) -> None:
-        """Send `reply` to whoever asked. One that is over the limit is replaced by an error that says so."""
-        frames = self._encoded(reply)
+        """Send `reply` to whoever asked. One that is over the limit, or is none, becomes an error that says so."""
         try:
+            frames = self._encoded(reply)
             self._wire.limits.check(frames)
         except WireError as refusal:
             frames = self._encoded(Reply(reply.request, ErrorReply(ename="MessageTooLarge", evalue=str(refusal))))
+        except BaseException as failure:  # noqa: BLE001 - a repr is the user's code, and may raise anything.
+            frames = self._encoded(Reply(reply.request, failure_reply(failure)))
         self.send(frames)
 
     def send(self, frames: list[Frame]) -> None:
@@ -210,6 +218,12 @@ class RouterChannel(SocketBridge[T]):
             (),
             self._wire.signer,
         )
+
+
+def failure_reply(failure: BaseException) -> ErrorReply:
+    """Return the reply to a request whose handling has raised `failure`."""
+    lines = format_error(failure, failure.__traceback__)
+    return ErrorReply(ename=type(failure).__name__, evalue=error_value(failure), traceback=lines)
 
 
 def fault_reply(fault: ContentError) -> ErrorReply:

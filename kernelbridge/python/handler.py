@@ -150,8 +150,9 @@ class PythonHandler(Handler):
             if self._debugger is None and not self._stopped:
                 from kernelbridge.python.debugger import Debugger
 
-                self._debugger = Debugger(self.kernel, self._begun)
-                self._debugger.start()
+                debugger = Debugger(self.kernel, self._begun)
+                debugger.start()
+                self._debugger = debugger
         if self._debugger is None:
             answer(DebugReply(success=False, request_seq=request.seq, message="the kernel ends"))
         else:

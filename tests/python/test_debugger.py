@@ -68,6 +68,30 @@ def test_the_kernel_says_that_it_has_a_debugger_and_has_not_loaded_it(client: Pr
     run(client, f"import sys; {loaded}", result("[]"))
 
 
+NO_MODULE = "import sys; sys.modules['kernelbridge.python.debugger'] = None"
+NO_THREAD = """
+del sys.modules['kernelbridge.python.debugger']
+import threading
+start = threading.Thread.start
+def refuse(thread):
+    if thread.name == "kernelbridge-debugger":
+        raise RuntimeError("can't start new thread")
+    start(thread)
+threading.Thread.start = refuse
+"""
+
+
+def test_a_debugger_that_cannot_start_refuses_each_command_until_it_can(tmp_path: Path) -> None:
+    with process(PYTHON_KERNEL, tmp_path) as (_, info, _), ProtocolClient(info) as client:
+        debug = Debug(client)
+        for fails, said in ((NO_MODULE, "ModuleNotFoundError"), (NO_THREAD, "can't start new thread")):
+            run(client, fails)
+            for _ in range(2):
+                assert said in debug.ask("debugInfo", success=False)
+        run(client, "threading.Thread.start = start")
+        assert not debug.ask("debugInfo")["isStarted"]
+
+
 WITHOUT = "import sys; sys.modules['debugpy'] = None"
 
 

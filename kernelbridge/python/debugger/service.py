@@ -44,8 +44,8 @@ class Debugger(Service):
 
     def ask(self, request: DebugRequest, answer: Answer) -> None:
         """Have `request` answered by a call of `answer`."""
-        if not self._queue.put((request, answer)):
-            answer(DebugReply(success=False, command=request.command, request_seq=request.seq, message="it has ended"))
+        if not self.alive or not self._queue.put((request, answer)):
+            answer(_ended(request))
 
     def let_go(self) -> None:
         """Let all that is stopped go on, and stop nothing any more, because the kernel ends."""
@@ -116,6 +116,10 @@ class Debugger(Service):
                     item(session)
         finally:
             session.close()
+            while not self._queue.empty():
+                item = await self._queue.take()
+                if isinstance(item, tuple):
+                    item[1](_ended(item[0]))
 
     async def _answer(self, session: Session, request: DebugRequest, answer: Answer) -> None:
         try:
@@ -145,3 +149,7 @@ class Debugger(Service):
     def _next_seq(self) -> int:
         self._seq += 1
         return self._seq
+
+
+def _ended(request: DebugRequest) -> DebugReply:
+    return DebugReply(success=False, command=request.command, request_seq=request.seq, message="the debugger has ended")
