@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from kernelbridge.kernel.kernel import Kernel
 from kernelbridge.python.handler import PythonHandler
-from kernelbridge.python.terminal import open_terminal
+from kernelbridge.python.terminal import open_standard_descriptors, open_terminal
 from kernelbridge.wire.connection import load_startup_file
 from kernelbridge.wire.errors import ConnectionFileError, WireError
 from kernelbridge.wire.log import begin as begin_log
@@ -31,6 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options, others = parser.parse_known_args(arguments)
     # Who interrupts a kernel that starts or ends, where no cell runs, does not want to end it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    open_standard_descriptors()
     # What the kernel has to say of itself goes where it was started, and not into the cell that happens to run.
     terminal = open_terminal()
     begin_log(terminal)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,7 +31,7 @@ from kernelbridge.testing import (
     stdout,
 )
 from tests.support.exchange import ask, run
-from tests.support.kernels import process
+from tests.support.kernels import PYTHON_KERNEL, process
 
 WAYS_TO_STDOUT = {
     "os.write": "import os; os.write(1, b'C\\n')",
@@ -161,6 +162,16 @@ def test_k10_a_child_that_outlives_its_cell_goes_on_in_the_last_one(client: Prot
     gate.write_text("late\n")
     client.iopub.expect(stdout("late\n"), parent=last)
     run(client, "child.wait()", result("0"))
+
+
+@pytest.mark.parametrize("closed", [">&-", "<&- >&- 2>&-"])
+def test_k10_a_kernel_that_is_started_with_closed_descriptors_has_them(tmp_path: Path, closed: str) -> None:
+    """As some daemons start what they start. Else its first sockets had these numbers."""
+    command = ("sh", "-c", f'exec "$0" "$@" {closed}', *PYTHON_KERNEL)
+    with process(command, tmp_path, stdin=subprocess.DEVNULL) as (_, info, _), ProtocolClient(info) as client:
+        run(client, "import os; os.system('echo a child')", stdout("a child\n"), result("0"))
+        run(client, "os.write(2, b'to stderr\\n')", stderr("to stderr\n"), result("10"))
+        run(client, "os.path.samestat(os.fstat(0), os.stat(os.devnull))", result("True"))
 
 
 def test_a_forked_child_lets_go_of_the_reading_ends_whatever_the_thread_that_reads_was_doing(
