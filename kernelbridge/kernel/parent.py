@@ -8,6 +8,10 @@ That number alone proves nothing: it is inherited by what a kernel starts, it is
 are used again. So it is believed where it is the parent of this process, or further up: a kernelspec may start its
 kernel through a shell or another wrapper, which may outlive the launcher, or be killed in its place. Both are watched
 then, and the end of either is the kernel's.
+
+It stays in the environment, where programs look for it to know a notebook. So what a cell starts inherits it, and an
+independent kernel would end with this one. Therefore each kernel says beside it which one it has heeded, and a kernel
+that it has started does not heed that one again.
 """
 
 from __future__ import annotations
@@ -24,6 +28,9 @@ logger = logging.getLogger("kernelbridge")
 
 LOOK_SECONDS = 1.0
 """How often is looked whether the parent is still there, where the system cannot tell when it ends."""
+
+HEEDED = "KERNELBRIDGE_HEEDED_PARENT_PID"
+"""Says in the environment which JPY_PARENT_PID was meant for a kernel that runs already."""
 
 _INIT = 1
 
@@ -55,8 +62,12 @@ class Parent:
     def named(cls) -> Self:
         """Return the one that the environment names. On Windows none: there JPY_PARENT_PID is a handle, and no pid."""
         launcher = os.environ.get("JPY_PARENT_PID", "")
-        known = os.name == "posix" and launcher.isdecimal() and int(launcher) > _INIT
-        return cls(int(launcher) if known else None)
+        if os.name != "posix" or not launcher.isdecimal() or int(launcher) <= _INIT:
+            return cls(None)
+        # A parent is never inherited. A kernel may have replaced itself in its own process.
+        inherited = os.environ.get(HEEDED) == launcher and int(launcher) != os.getppid()
+        os.environ[HEEDED] = launcher
+        return cls(None if inherited else int(launcher))
 
     def has_left(self) -> bool:
         """Return whether the parent has ended: this process has another one then."""

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import threading
 from collections.abc import Sequence
 from typing import Any, Literal, TextIO
@@ -40,6 +41,17 @@ _begun = threading.Lock()
 """Held from when the log has been set up, once in a process."""
 
 
+class LogHandler(logging.StreamHandler[TextIO]):
+    """Writes the log, as long as there is somewhere to write it.
+
+    Python's own says on `sys.stderr` that the terminal is gone: in a kernel, that is a cell's output.
+    """
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        if not isinstance(sys.exception(), OSError):
+            super().handleError(record)
+
+
 def begin(terminal: TextIO | None = None) -> None:
     """Set up the log as the environment says, if it does.
 
@@ -49,7 +61,7 @@ def begin(terminal: TextIO | None = None) -> None:
     if (not asked and terminal is None) or not _begun.acquire(blocking=False):
         return
     level, _, path = asked.partition(":")
-    handler: logging.Handler = logging.StreamHandler(terminal)
+    handler: logging.Handler = LogHandler(terminal)
     problem = ""
     number = logging.getLevelNamesMapping().get((level or "warning").upper())
     if number is None:
@@ -58,7 +70,7 @@ def begin(terminal: TextIO | None = None) -> None:
         try:
             # Not logging's own handler of files, which cannot be told who may read.
             file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-            handler = logging.StreamHandler(os.fdopen(file, "w", encoding="utf-8", errors="backslashreplace"))
+            handler = LogHandler(os.fdopen(file, "w", encoding="utf-8", errors="backslashreplace"))
         except OSError as refusal:
             problem = f"{path}: {refusal.strerror}"
     if asked:

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from kernelbridge.testing import DEADLINE
+from kernelbridge.testing import DEADLINE, ProtocolClient, busy, idle, result
 from kernelbridge.wire.log import describe
 from kernelbridge.wire.messages import Header, Message
-from tests.support.kernels import ROOT
+from tests.support.exchange import run
+from tests.support.kernels import PYTHON_KERNEL, ROOT, process
 
 PROGRAM = """
 from kernelbridge import launch
@@ -91,3 +92,15 @@ def test_a_message_is_one_line_of_bounded_length() -> None:
     assert shown.endswith("... (4194315 bytes) and 1 buffers")
     assert len(shown.splitlines()) == 1
     assert len(shown) < 1100
+
+
+def test_a_terminal_that_is_gone_is_no_output_of_a_cell(tmp_path: Path) -> None:
+    """A kernel that outlives what has started it has something to say just then."""
+    reads, writes = os.pipe()
+    with process(PYTHON_KERNEL, tmp_path, stderr=writes) as (_, info, _), ProtocolClient(info) as client:
+        os.close(writes)
+        run(client, "pass")
+        os.close(reads)
+        client.send("unknown_request", channel="shell")
+        client.iopub.expect(busy(), idle())
+        run(client, "1", result("1"))

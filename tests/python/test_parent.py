@@ -226,6 +226,32 @@ def test_a_kernel_that_nobody_has_named_himself_to_goes_on(tmp_path: Path) -> No
         assert started.file.exists()
 
 
+@pytest.mark.parametrize("independent", [True, False])
+def test_a_kernel_that_a_cell_starts_ends_with_that_kernel_unless_it_is_independent(
+    tmp_path: Path, independent: bool
+) -> None:
+    """It has inherited the environment, which names what has launched the kernel that the cell runs in."""
+    file = tmp_path / "second.json"
+    jupyter_client.write_connection_file(str(file), ip=str(tmp_path / "second"), transport="ipc")
+    with launched(tmp_path) as started, ProtocolClient(started.info) as client:
+        # What jupyter_client adds for a kernel that is not independent.
+        named = {} if independent else {"JPY_PARENT_PID": str(started.kernel.pid)}
+        command = [*PYTHON_KERNEL, str(file)]
+        start = f"subprocess.Popen({command}, env=os.environ | {named}, start_new_session=True)"
+        second = pid_of(client, f"import os, subprocess; second = {start}; pid = second.pid")
+        try:
+            with ProtocolClient(load_connection_file(file)) as its_client:
+                run(its_client, "1", result("1"))
+                started.lose_launcher()
+                expect_end(client, started.kernel)
+                if independent:
+                    run(its_client, "2", result("2"))
+                else:
+                    expect_end(its_client, second)
+        finally:
+            second.kill()
+
+
 @pytest.mark.parametrize(("session", "gone"), [("not seen from inside", False), ("init's", False), ("its own", True)])
 def test_init_is_no_stranger_where_it_is_what_the_launcher_has_started(
     monkeypatch: pytest.MonkeyPatch, session: str, gone: bool
