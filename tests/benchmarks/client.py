@@ -120,11 +120,11 @@ class Client:
         """Send a request; never blocks."""
         self._channels[channel].send_multipart(request.frames)
 
-    def received(self, timeout: float = QUIET_S, *, copy: bool = True) -> Iterator[Received]:
+    def received(self, timeout: float = QUIET_S, *, copy: bool = True, raising: bool = True) -> Iterator[Received]:
         """What arrives on all channels, until nothing has arrived for `timeout` seconds.
 
         Raises:
-            Failed: the kernel died, or sent an error.
+            Failed: the kernel died, or sent an error (which is yielded where `raising` is False).
         """
         quiet_since = time.monotonic()
         while True:
@@ -132,7 +132,7 @@ class Client:
             ready = self._poller.poll(int(max(0, min(left, 1.0)) * 1000))
             for socket, _ in ready:
                 for message in _drained(socket, copy):
-                    if message.what == "error":
+                    if message.what == "error" and raising:
                         raise Failed(f"the cell raised {message.content['ename']}: {message.content['evalue']}")
                     yield message
             if ready:

@@ -98,7 +98,11 @@ class Subject:
         self._broken: str | None = None
 
     def client(self) -> Client:
-        """A client of the running kernel, which is started and waited for where it does not run.
+        """A client of the running kernel. Raises `Failed` as `running` does."""
+        return self.running().client
+
+    def running(self) -> Running:
+        """The running kernel, which is started and waited for where it does not run.
 
         Raises:
             Failed: it does not start; once it has not, it is not tried again.
@@ -112,7 +116,7 @@ class Subject:
             except Failed as failure:
                 self._broken = str(failure)
                 raise
-        return self._warm.client
+        return self._warm
 
     @contextmanager
     def fresh(self, kernel: str | None = None) -> Iterator[Running]:

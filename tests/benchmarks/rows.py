@@ -4,15 +4,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal, NamedTuple
 
-from . import ingest
+from . import ingest, usage
 from .client import Channel, Client, Failed, Gathered, listed
-from .process import KERNELS, Subject
+from .computing import computing, interrupted_by_request, interrupted_by_signal
+from .process import KERNELS, Running, Subject
 
 KERNELS_ONLY = ("kernelbridge", "ipykernel", "xeus")
-IDLE_S = 5.0
 
 ECHO = """
 import comm
@@ -135,6 +134,24 @@ def comm_echo(*buffers: bytes) -> Callable[[Subject, int], Trial]:
     return trial
 
 
+def beside_a_cell(subject: Subject, count: int) -> Trial:
+    """kernel_info on Control, while a cell computes in pure Python."""
+    running = subject.running()
+    with computing(running):
+        return kernel_info("control")(subject, count)
+
+
+def interrupted(by: Callable[[Running], float]) -> Callable[[Subject, int], Trial]:
+    """How soon a cell that computes in pure Python shows that it was interrupted, in ms."""
+
+    def trial(subject: Subject, count: int) -> Trial:
+        running = subject.running()
+        by(running)
+        return Trial([by(running) * 1e3 for _ in range(count)])
+
+    return trial
+
+
 # Throughput: much at once.
 
 
@@ -159,16 +176,25 @@ def burst(subject: Subject, count: int) -> Trial:
     return rate(count / 1e3, client.gather(requests, {"kernel_info_reply": count, "idle": count}))
 
 
-def cell(code: str, what: str) -> Callable[[Subject, int], Trial]:
+def cell(code: str, what: str) -> Callable[[Client, int], Trial]:
     """A cell that publishes `what` `count` times, until its idle and all it published are there, in k/s."""
 
-    def trial(subject: Subject, count: int) -> Trial:
-        client = subject.client()
+    def trial(client: Client, count: int) -> Trial:
         request = client.execute(code.format(count=count))
         gathered = client.gather([request], {what: count, "execute_reply": 1, "idle": 1})
         return rate(count / 1e3, gathered)
 
     return trial
+
+
+def warm(trial: Callable[[Client, int], Trial]) -> Callable[[Subject, int], Trial]:
+    """The trial with the kernel that runs."""
+    return lambda subject, count: trial(subject.client(), count)
+
+
+PRINTS = cell("for i in range({count}): print(i)", "stream")
+FLUSHED = cell("for i in range({count}): print(i, flush=True)", "stream")
+DISPLAYS = cell("for i in range({count}): display({{'text/plain': 'x'}}, raw=True)", "display_data")
 
 
 def large_display(subject: Subject, mebibytes: int) -> Trial:
@@ -198,32 +224,35 @@ def memory(subject: Subject, _: int) -> Trial:
     """The resident memory of a kernel that has only been started, in MB."""
     with subject.fresh() as running:
         running.client.wait_ready()
-        status = Path(f"/proc/{running.process.pid}/status").read_text()
-        return Trial([_status_field(status, "VmRSS") * 1024 / 1e6])
+        return Trial([usage.resident(running.process.pid) / 1e6])
 
 
-def wake_ups(subject: Subject, _: int) -> Trial:
-    """How often the threads of a kernel wake within 5 s in which nobody asks it for anything."""
+def idle(used: Callable[[int], float], unit: float = 1) -> Callable[[Subject, int], Trial]:
+    """How much more has been `used` after some seconds in which nobody asked the kernel for anything."""
 
-    def switches(pid: int) -> int:
-        tasks = Path(f"/proc/{pid}/task").glob("*/status")
-        return sum(_status_field(status.read_text(), "voluntary_ctxt_switches") for status in tasks)
+    def trial(subject: Subject, seconds: int) -> Trial:
+        with subject.fresh() as running:
+            running.client.wait_ready()
+            # What a start leaves to be done a moment later is not done by an idle kernel.
+            time.sleep(1.5)
+            before = used(running.process.pid)
+            time.sleep(seconds)
+            return Trial([(used(running.process.pid) - before) / unit])
 
+    return trial
+
+
+def printing_grows(subject: Subject, count: int) -> Trial:
+    """How much higher a cell that prints lines brings the peak of a kernel's memory than a tenth of them did, in MB.
+
+    A reader reads along. What the kernel's own buffers take, a tenth fills as well.
+    """
     with subject.fresh() as running:
         running.client.wait_ready()
-        # What a start leaves to be done a moment later is no wake-up of an idle kernel.
-        time.sleep(1.5)
-        before = switches(running.process.pid)
-        time.sleep(IDLE_S)
-        return Trial([switches(running.process.pid) - before])
-
-
-def _status_field(status: str, name: str) -> int:
-    for line in status.splitlines():
-        key, _, value = line.partition(":")
-        if key == name:
-            return int(value.split()[0])
-    raise Failed(f"no {name} in /proc/PID/status")
+        PRINTS(running.client, count // 10)
+        before = usage.peak(running.process.pid)
+        trial = PRINTS(running.client, count)
+        return Trial([(usage.peak(running.process.pid) - before) / 1e6], trial.note)
 
 
 def ingested(face: ingest.Face) -> Callable[[Subject, int], Trial]:
@@ -247,6 +276,12 @@ def _latency(name: str, title: str, trial: Callable[[Subject, int], Trial], reac
     return Row(name, title, "ms", "less", 100, trial, _times(reach, "ipykernel"), (aim,))
 
 
+def _beside(name: str, title: str, count: int, trial: Callable[[Subject, int], Trial]) -> Row:
+    limits = _times(1, "ipykernel")
+    # xeus-python 0.19 cannot be interrupted: an interrupt_request does nothing, and SIGINT ends it.
+    return Row(name, title, "ms", "less", count, trial, limits, limits, ("kernelbridge", "ipykernel"))
+
+
 def _published(
     name: str, title: str, count: int, trial: Callable[[Subject, int], Trial], reach: float, aim: Limit
 ) -> Row:
@@ -259,10 +294,6 @@ def _ingest(name: str, title: str, face: ingest.Face) -> Row:
     return Row(name, title, "k/s", "more", 50_000, ingested(face), reach, aim, frontends, rounds=3)
 
 
-PRINTS = cell("for i in range({count}): print(i)", "stream")
-FLUSHED = cell("for i in range({count}): print(i, flush=True)", "stream")
-DISPLAYS = cell("for i in range({count}): display({{'text/plain': 'x'}}, raw=True)", "display_data")
-
 # The limits are those of the speed table that kernelbridge is held to.
 ROWS = (
     _latency("shell-info", "kernel_info round trip, Shell", kernel_info("shell"), 0.4, Limit(1.2, "floor")),
@@ -271,10 +302,13 @@ ROWS = (
     _latency("one-plus-one", "`1+1`", one_plus_one, 0.45, Limit(1, "xeus")),
     _latency("comm-echo", "comm echo", comm_echo(), 0.45, Limit(1, "xeus")),
     _latency("comm-64k", "comm echo, 64 KiB buffer", comm_echo(bytes(1 << 16)), 0.45, Limit(1, "xeus")),
+    _beside("control-beside", "kernel_info, Control, beside a cell", 50, beside_a_cell),
+    _beside("interrupt", "interrupt_request to the error", 10, interrupted(interrupted_by_request)),
+    _beside("sigint", "SIGINT to the error", 10, interrupted(interrupted_by_signal)),
     _published("comm-pipelined", "comm, 5,000 pipelined", 5_000, comm_pipelined, 6, Limit(1, "xeus")),
-    _published("prints", "100,000 prints (lines)", 100_000, PRINTS, 2, Limit(4, "ipykernel")),
-    _published("flushed", "5,000 flushed prints", 5_000, FLUSHED, 3, Limit(1, "xeus")),
-    _published("displays", "2,000 small displays", 2_000, DISPLAYS, 3, Limit(0.7, "xeus")),
+    _published("prints", "100,000 prints (lines)", 100_000, warm(PRINTS), 2, Limit(4, "ipykernel")),
+    _published("flushed", "5,000 flushed prints", 5_000, warm(FLUSHED), 3, Limit(1, "xeus")),
+    _published("displays", "2,000 small displays", 2_000, warm(DISPLAYS), 3, Limit(0.7, "xeus")),
     Row(
         name="large-display",
         title="one 64 MiB display",
@@ -302,7 +336,31 @@ ROWS = (
     ),
     Row("start", "start to first reply", "s", "less", 1, start, _times(0.8, "ipykernel"), _times(1, "xeus")),
     Row("idle-memory", "idle: resident memory", "MB", "less", 1, memory, (), (Limit(40),), rounds=3),
-    Row("idle-wakes", "idle: wake-ups in 5 s", "", "less", 1, wake_ups, (Limit(0),), (Limit(0),), rounds=1),
+    Row("idle-wakes", "idle: wake-ups in 5 s", "", "less", 5, idle(usage.wake_ups), (Limit(0),), (Limit(0),), rounds=1),
+    # Less than 0.1 % of a core.
+    Row(
+        "idle-cpu",
+        "idle: CPU time in 60 s",
+        "ms",
+        "less",
+        60,
+        idle(usage.processor_seconds, 1e-3),
+        (),
+        (Limit(60),),
+        rounds=1,
+    ),
+    Row(
+        name="print-growth",
+        title="1,000,000 prints: growth",
+        unit="MB",
+        better="less",
+        count=1_000_000,
+        trial=printing_grows,
+        aim=(Limit(1),),
+        kernels=KERNELS_ONLY,
+        counts={"xeus": 100_000},
+        rounds=1,
+    ),
     _ingest("ingest", "frontend ingest, 50,000 messages", "sync"),
     _ingest("ingest-async", "frontend ingest, 50,000, asyncio", "async"),
 )
