@@ -39,35 +39,56 @@ class Publication:
 
 
 class StreamText:
-    """Text of one stream with one parent. Writers add to it until it is closed; the IOPub thread takes from it."""
+    """Text of one stream with one parent. Writers add to it until it is closed; the IOPub thread takes from it.
+
+    A writer takes no lock: two locks would cost as much as all else of a print. Instead both sides do two things in
+    opposite order:
+
+        writer: add the text, then look whether this is still open
+        taker: say that it is closed, then take what is there
+
+    Whichever comes second sees what the other did. A writer that finds it closed by then asks under the lock whether
+    its text was taken: what was not is still there, and goes elsewhere.
+    """
 
     def __init__(self, name: str, parent: Header | None, text: str, room: int = STREAM_CHARACTERS) -> None:
         self.name = name
         self.parent = parent
         self._room = room
-        # Guards the three below. Reentrant: the garbage collector may run a __del__ that prints while it is held.
-        self._lock = threading.RLock()
+        # Writers append, under no lock; all else is done to it under the lock, in single steps.
         self._parts = [text]
+        # Written under the lock, read by any.
+        self._open = True
+        # Written by any, and so not exact where threads write at the same time: they bound what comes, roughly.
         self._size = len(text)
-        self._open = self._size < self._room or _is_begun(text)
+        self._full = self._size >= room and not _is_begun(text)
+        # Held by who takes, or asks what was taken. Reentrant: the garbage collector may run a __del__ that prints.
+        self._lock = threading.RLock()
 
     def add(self, text: str) -> bool:
         """Add `text`, or return False when this text takes no more."""
+        if self._full or not self._open:
+            return False
+        self._parts.append(text)
+        self._size += len(text)
+        if self._size >= self._room:
+            self._full = not _is_begun(text)
+        return self._open or self._has_taken(text)
+
+    def _has_taken(self, text: str) -> bool:
+        """Return whether what was added while this closed was taken; else it is here no more."""
         with self._lock:
-            if not self._open:
-                return False
-            self._parts.append(text)
-            self._size += len(text)
-            self._open = self._size < self._room or _is_begun(text)
-            return True
+            if self._open or text not in self._parts:
+                return True
+            # Of two that are equal it does not matter which one is whose.
+            self._parts.remove(text)
+            return False
 
     def close(self) -> str:
         """Take no more, and return what is there."""
         with self._lock:
             self._open = False
-            text = "".join(self._parts)
-            self._parts.clear()
-            return text
+            return self._removed(len(self._parts))
 
     def take(self, held: int) -> tuple[str, int]:
         """Return the text that should be shown now, and how many characters are held back, because more may follow.
@@ -77,22 +98,31 @@ class StreamText:
         a surrogate pair at the end stays until its other half comes.
         """
         with self._lock:
-            # Taken out first: a __del__ that prints on this very thread, in the lines below, adds to the new list.
-            parts, self._parts = self._parts, []
-            text = "".join(parts)
-            cut = text.rfind("\n") + 1
-            if cut < held:
-                cut = len(text)
-            if cut > held and cut == len(text) and _is_begun(text):
-                cut -= 1
-            shown, kept = text[:cut], text[cut:]
-            if kept:
-                self._parts.insert(0, kept)
-            self._size = sum(map(len, self._parts))
-            if not self._parts:
+            while True:
+                count = len(self._parts)
+                text = "".join(self._parts[:count])
+                cut = text.rfind("\n") + 1
+                if cut < held:
+                    cut = len(text)
+                if cut > held and cut == len(text) and _is_begun(text):
+                    cut -= 1
+                shown, kept = text[:cut], text[cut:]
+                if kept:
+                    self._parts[:count] = [kept]
+                    self._size = len(kept)
+                    return shown, len(kept)
                 # Nobody waits for an empty text; the next write starts a new one, whose arrival starts the timer.
                 self._open = False
-            return shown, len(kept)
+                if len(self._parts) == count:
+                    self._removed(count)
+                    return shown, 0
+                # Something has come meanwhile, and may be the begin of a line.
+                self._open = True
+
+    def _removed(self, count: int) -> str:
+        text = "".join(self._parts[:count])
+        del self._parts[:count]
+        return text
 
 
 def _is_begun(text: str) -> bool:

@@ -6,6 +6,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from kernelbridge.kernel.outputs import Item, Outputs, StreamText
 from kernelbridge.testing import DEADLINE
 
@@ -97,3 +99,56 @@ def test_what_is_put_in_the_middle_of_a_put_comes_behind_it() -> None:
     outputs = Outputs(enqueue, lambda: None)
     outputs.publish("custom", b"{}", None)
     assert [type(item).__name__ for item in items] == ["Publication", "StreamText"]
+
+
+class Parts(list[str]):
+    """The parts of a text. When a writer adds the next one, somebody else comes first, or comes next."""
+
+    def __init__(self, parts: list[str], before: Callable[[], object], after: Callable[[], object]) -> None:
+        super().__init__(parts)
+        self._before, self._after = before, after
+
+    def append(self, part: str) -> None:
+        self._before()
+        super().append(part)
+        self._after()
+
+
+def _nobody() -> None:
+    return None
+
+
+@pytest.mark.parametrize("same", [False, True], ids=["another text", "the same text"])
+@pytest.mark.parametrize("comes", ["before", "after"])
+@pytest.mark.parametrize("taken_by", ["close", "take"])
+def test_k2_what_is_written_while_its_text_is_taken_is_shown_once(taken_by: str, comes: str, same: bool) -> None:
+    """A writer has looked whether the text is open, and has not added its own yet, or not looked again."""
+    text = StreamText("stdout", None, "first\n")
+    shown: list[str] = []
+
+    def taken() -> None:
+        shown.append(text.close() if taken_by == "close" else text.take(0)[0])
+
+    text._parts = Parts(text._parts, *((taken, _nobody) if comes == "before" else (_nobody, taken)))
+    late = "first\n" if same else "second\n"
+    accepted = text.add(late)
+    assert accepted == (comes == "after")
+    assert "".join(shown) == ("first\n" + late if accepted else "first\n")
+    assert text.close() == ""
+
+
+def test_k3_a_line_that_is_begun_while_all_is_taken_is_held_back() -> None:
+    """The timer has found whole lines only; before it is done, a thread begins the next line."""
+    text = StreamText("stdout", None, "whole\n")
+
+    class Begun(list[str]):
+        def __getitem__(self, index: Any) -> Any:
+            found = super().__getitem__(index)
+            if len(self) == 1:
+                text.add("beg")
+            return found
+
+    text._parts = Begun(text._parts)
+    assert text.take(0) == ("whole\n", 3)
+    assert text.add("un\n")
+    assert text.take(3) == ("begun\n", 0)

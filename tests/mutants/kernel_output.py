@@ -155,10 +155,18 @@ FAULTS = (
     Fault(
         "the timer cuts a pair",
         OUTPUTS,
-        "            if cut > held and cut == len(text) and _is_begun(text):\n                cut -= 1\n",
+        "                if cut > held and cut == len(text) and _is_begun(text):\n                    cut -= 1\n",
         "",
         "K3",
         ("tests/kernel/test_flushes.py",),
+    ),
+    Fault(
+        "a text that closes under its writer's hands is let go",
+        OUTPUTS,
+        "        return self._open or self._has_taken(text)\n",
+        "        return True\n",
+        "K2",
+        ("tests/kernel/test_outputs.py",),
     ),
     Fault(
         "buffers are sent as they are later",
