@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import secrets
 import shutil
 import socket
@@ -43,6 +42,7 @@ from kernelbridge.wire.connection import (
     write_connection_file,
     write_registration_file,
 )
+from kernelbridge.wire.messages import speaks
 
 LaunchTransport = Literal["ipc", "tcp"]
 
@@ -90,8 +90,7 @@ def knows_registration(spec: KernelSpec) -> bool:
     JEP 66 wrote that `kernel_protocol_version` 5.5 means so. The specification took the handshake in with 5.6, and
     kernels that say 5.5 (ipykernel 7) do not know it.
     """
-    found = re.match(r"(\d+)\.(\d+)", spec.kernel_protocol_version)
-    return found is not None and (int(found[1]), int(found[2])) >= (5, 6)
+    return speaks(spec.kernel_protocol_version, (5, 6))
 
 
 @attrs.define

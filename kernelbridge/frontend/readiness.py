@@ -13,11 +13,10 @@ This is the decision alone: the Shell thread tells it what happened and when, an
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from typing import Any
 
-from kernelbridge.wire.messages import Message
+from kernelbridge.wire.messages import Message, speaks
 
 _FIRST_WAIT = 0.01
 _LONGEST_WAIT = 0.1
@@ -27,8 +26,7 @@ _WELCOME_WAIT = 1.0
 
 def sends_welcome(protocol_version: object) -> bool:
     """Return whether a kernel of this protocol version sends iopub_welcome: from 5.5 on (JEP 65)."""
-    found = re.match(r"(\d+)\.(\d+)", protocol_version) if isinstance(protocol_version, str) else None
-    return found is not None and (int(found[1]), int(found[2])) >= (5, 5)
+    return speaks(protocol_version, (5, 5))
 
 
 class Readiness:

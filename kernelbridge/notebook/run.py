@@ -302,7 +302,7 @@ class _Runner:
                 # Raises, at once: nothing is published any more.
                 self._result(request, deadline)
             message = self._take(request, deadline)
-            if message is not None and _is_idle(message) and message.parent_id == request.msg_id:
+            if message is not None and message.is_idle and message.parent_id == request.msg_id:
                 return
             self._tell_kernel()
 
@@ -321,7 +321,7 @@ class _Runner:
         if message is _LOOK_UP:
             return None
         self._outputs.receive(message)
-        if self._comm_update is not None and message.parent_id == self._comm_update.msg_id and _is_idle(message):
+        if self._comm_update is not None and message.parent_id == self._comm_update.msg_id and message.is_idle:
             self._comm_update = None
         self._dead |= message.msg_type == "status" and message.content.get("execution_state") == "dead"
         return message
@@ -353,10 +353,6 @@ class _Runner:
         while not request.done:
             self._take(request, deadline)
         return request.result()
-
-
-def _is_idle(message: Message) -> bool:
-    return message.msg_type == "status" and message.content.get("execution_state") == "idle"
 
 
 def _error_of(reply: Message) -> Error | None:

@@ -10,7 +10,6 @@ No sleep, no retry, no filter: what is not expected where it comes, and what nob
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from types import TracebackType
@@ -20,11 +19,14 @@ from kernelbridge.bridges.clock import Clock, SystemClock
 from kernelbridge.bridges.socket_bridge import Context, Frame
 from kernelbridge.kernel.kernel import Kernel
 from kernelbridge.testing.channel import ProtocolChannel, Unread
+from kernelbridge.testing.making import channel_to_kernel
 from kernelbridge.testing.matchers import Matcher, iopub_welcome
+from kernelbridge.testing.probes import Probes
 from kernelbridge.testing.report import Comparison, Event, ProtocolFailure, TimeLine, full_report
 from kernelbridge.testing.sockets import READ_CHANNELS, Sockets, Until
 from kernelbridge.testing.targets import Running, Target, running
 from kernelbridge.wire.connection import Channel
+from kernelbridge.wire.contents import ExecuteRequest, unstructure
 from kernelbridge.wire.errors import WireError
 from kernelbridge.wire.frames import decode, encode
 from kernelbridge.wire.messages import Buffer, Message, Session
@@ -42,19 +44,6 @@ an unknown time, and not every kernel says so."""
 _PROBES: Final = 3
 """In how many answered requests a kernel that welcomes subscriptions has done so for sure: its IOPub thread may be in
 the middle of a round when the subscription comes, and publish the rest of it before it looks."""
-
-_PROBE: Final = "kernelbridge-probe-"
-"""How the ids of the kit's own requests begin, by which other clients of the same kernel know them."""
-
-_CHANNEL_OF: Final[dict[str, Channel]] = {
-    "shutdown_request": "control",
-    "interrupt_request": "control",
-    "debug_request": "control",
-    "create_subshell_request": "control",
-    "delete_subshell_request": "control",
-    "list_subshell_request": "control",
-    "input_reply": "stdin",
-}
 
 
 class ProtocolClient:
@@ -113,9 +102,7 @@ class ProtocolClient:
         self._receive_limit = receive_limit
         # The number of the last message on IOPub, as far as they have numbers.
         self._number: int | None = None
-        # Makes the kit's own requests, which no time line shows, and what came in answer to them.
-        self._prober = Session(self._clock.now, f"{_PROBE}{os.urandom(16).hex()}")
-        self._answers: list[tuple[Channel, Message]] = []
+        self._probes = Probes(self._clock.now)
         self._stack = ExitStack()
         self._running: Running
         self._sockets: Sockets
@@ -172,15 +159,15 @@ class ProtocolClient:
         subshell: str | None = None,
     ) -> Message:
         """Ask for an execution, in a subshell where one is named, and return the request."""
-        content = {
-            "code": code,
-            "silent": silent,
-            "store_history": store_history,
-            "user_expressions": dict(user_expressions or {}),
-            "allow_stdin": allow_stdin,
-            "stop_on_error": stop_on_error,
-        }
-        return self.send("execute_request", content, subshell=subshell)
+        content = ExecuteRequest(
+            code=code,
+            silent=silent,
+            store_history=store_history,
+            user_expressions=dict(user_expressions or {}),
+            allow_stdin=allow_stdin,
+            stop_on_error=stop_on_error,
+        )
+        return self.send(content.msg_type, unstructure(content), subshell=subshell)
 
     def send(
         self,
@@ -206,7 +193,7 @@ class ProtocolClient:
             dict(metadata or {}),
             list(buffers),
         )
-        where: Channel = channel or _CHANNEL_OF.get(msg_type, "shell")
+        where = channel or channel_to_kernel(msg_type)
         self._used.add(where)
         self._end_expected |= msg_type == "shutdown_request"
         self.time_line.add_request(Event("->", where, self._seconds(), message))
@@ -317,10 +304,7 @@ class ProtocolClient:
                 continue
             if name == "iopub" and (fault := self._number_fault(message)):
                 problem = problem or ("iopub: the messages are not numbered one by one", fault)
-            if (message.parent_id or "").startswith(_PROBE):
-                # Those of other clients are nothing to this one.
-                if (message.parent_id or "").startswith(self._prober.session_id):
-                    self._answers.append((name, message))
+            if self._probes.take(name, message):
                 continue
             event = Event("<-", name, self._seconds(), message)
             self.time_line.events.append(event)
@@ -354,22 +338,7 @@ class ProtocolClient:
         if (kernel is not None and kernel.wait(0)) or not self._sockets.send(channel, frames):
             self.fail(f"nothing can be sent on {channel}", self._gone())
 
-    # The kit's own requests
-
-    def _probe(self, channel: Channel) -> str:
-        message = Message(self._prober.header("kernel_info_request"), {})
-        self._send(channel, encode(message, self._signer))
-        return message.msg_id
-
-    def _has_reply(self, probe: str) -> bool:
-        return any(name != "iopub" and message.parent_id == probe for name, message in self._answers)
-
-    def _has_idle(self, probe: str) -> bool:
-        return any(
-            message.parent_id == probe and message.content.get("execution_state") == "idle"
-            for name, message in self._answers
-            if name == "iopub"
-        )
+    # The beginning
 
     def _settle(self) -> None:
         """Return when the subscription is in effect, and all that was published before has come and been forgotten."""
@@ -380,13 +349,13 @@ class ProtocolClient:
         whole = 0
         while whole < _PROBES and not (whole and self._welcomed()):
             probe = self._probe("shell")
-            while not self._has_reply(probe):
+            while not self._probes.has_reply(probe):
                 self._wait_for_probe("shell", end, headline)
             headline = "the kernel publishes no idle for a kernel_info_request"
             idle_until = end.within(_PROBE_SECONDS)
-            while not self._has_idle(probe) and (self._read(idle_until) or not idle_until.passed()):
+            while not self._probes.has_idle(probe) and (self._read(idle_until) or not idle_until.passed()):
                 continue
-            if self._has_idle(probe):
+            if self._probes.has_idle(probe):
                 whole += 1
             elif end.passed():
                 self.fail(headline, self._late())
@@ -398,12 +367,16 @@ class ProtocolClient:
         for channel in self._channels:
             channel.unread.clear()
         self.time_line.events.clear()
-        self._answers.clear()
 
     def _welcomed(self) -> bool:
         """Whether the last subscription was welcomed, and so all were."""
         welcome = iopub_welcome(self._subscriptions[-1])
         return any(not welcome.difference(event.message, {}) for event in self.iopub.unread)
+
+    def _probe(self, channel: Channel) -> Message:
+        probe = self._probes.make()
+        self._send(channel, encode(probe, self._signer))
+        return probe
 
     def _wait_for_probe(self, channel: Channel, end: Until, headline: str) -> None:
         if self._sockets.gone(channel):
@@ -437,7 +410,7 @@ class ProtocolClient:
         probes = {channel: self._probe(channel) for channel in asked}
         headline = "the kernel does not answer at the end: what it was asked before may still run"
         while not self._unread():
-            missing = [channel for channel, probe in probes.items() if not self._has_reply(probe)]
-            if not missing and ("" not in self._topics or self._has_idle(probes["shell"])):
+            missing = [channel for channel, probe in probes.items() if not self._probes.has_reply(probe)]
+            if not missing and ("" not in self._topics or self._probes.has_idle(probes["shell"])):
                 return
             self._wait_for_probe(missing[0] if missing else "iopub", end, headline)

@@ -13,6 +13,7 @@ import attrs
 import zmq
 
 from kernelbridge.bridges.socket_bridge import Context, Frame, Socket
+from kernelbridge.testing.sockets import drain
 from kernelbridge.wire.connection import CHANNELS, Channel, ConnectionInfo, Transport, random_key, write_connection_file
 
 __all__ = ["REQUEST_CHANNELS", "KernelSockets", "Place"]
@@ -113,16 +114,7 @@ class KernelSockets:
     def read(self, seconds: float | None) -> list[tuple[Channel, list[Frame]]]:
         """Wait at most so long (None: as long as it takes) until something comes, and return all that has."""
         self._poller.poll(None if seconds is None else max(0, round(seconds * 1000)))
-        return [(channel, frames) for channel in _READ for frames in self._drain(self._sockets[channel])]
-
-    @staticmethod
-    def _drain(socket: Socket) -> list[list[Frame]]:
-        found: list[list[Frame]] = []
-        try:
-            while True:
-                found.append(list(socket.recv_multipart(zmq.NOBLOCK)))
-        except zmq.Again:
-            return found
+        return [(channel, frames) for channel in _READ for frames in drain(self._sockets[channel])]
 
     def send(self, channel: Channel, frames: list[Frame]) -> bool:
         """Send, and return whether anybody is known to get it, where that can be known (Stdin)."""

@@ -14,7 +14,7 @@ from kernelbridge.bridges.clock_poller import ClockPoller
 from kernelbridge.bridges.socket_bridge import Context, Frame, Socket
 from kernelbridge.wire.connection import Channel, ConnectionInfo, random_curve_keys
 
-__all__ = ["READ_CHANNELS", "Sockets", "Until"]
+__all__ = ["READ_CHANNELS", "Sockets", "Until", "drain", "reach"]
 
 READ_CHANNELS: tuple[Channel, ...] = ("iopub", "shell", "control", "stdin")
 """The channels on which messages come. What lies ready on several at once is read in this order."""
@@ -43,6 +43,25 @@ class Until:
 
     def passed(self) -> bool:
         return self.clock.monotonic() >= self.due or time.monotonic() >= self.real_due
+
+
+def reach(socket: Socket, info: ConnectionInfo) -> None:
+    """Set what a socket needs to connect to the kernel at `info`: IPv6, and for CURVE a pair of keys of its own."""
+    if ":" in info.ip:
+        socket.ipv6 = True
+    if info.curve_publickey is not None:
+        socket.curve_serverkey = info.curve_publickey
+        socket.curve_publickey, socket.curve_secretkey = random_curve_keys()
+
+
+def drain(socket: Socket) -> list[list[Frame]]:
+    """Return all that has come on a socket."""
+    found: list[list[Frame]] = []
+    try:
+        while True:
+            found.append(list(socket.recv_multipart(zmq.NOBLOCK)))
+    except zmq.Again:
+        return found
 
 
 class Sockets:
@@ -75,11 +94,7 @@ class Sockets:
             # A strict client loses nothing, however long a test takes to read.
             socket.rcvhwm = socket.sndhwm = 0
             socket.setsockopt(zmq.IDENTITY, identity)
-            if ":" in info.ip:
-                socket.ipv6 = True
-            if info.curve_publickey is not None:
-                socket.curve_serverkey = info.curve_publickey
-                socket.curve_publickey, socket.curve_secretkey = random_curve_keys()
+            reach(socket, info)
             if channel == "iopub":
                 socket.rcvhwm = receive_limit
             self._monitors[channel] = socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
@@ -126,16 +141,7 @@ class Sockets:
             if monitor in ready:
                 event = parse_monitor_message(monitor.recv_multipart())["event"]
                 (self._gone if event == zmq.EVENT_DISCONNECTED else self._connected).add(channel)
-        return [(channel, frames) for channel in READ_CHANNELS for frames in self._drain(self._sockets[channel])]
-
-    @staticmethod
-    def _drain(socket: Socket) -> list[list[Frame]]:
-        found: list[list[Frame]] = []
-        try:
-            while True:
-                found.append(list(socket.recv_multipart(zmq.NOBLOCK)))
-        except zmq.Again:
-            return found
+        return [(channel, frames) for channel in READ_CHANNELS for frames in drain(self._sockets[channel])]
 
     def close(self) -> None:
         for channel, socket in self._sockets.items():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 from collections.abc import Callable, Mapping
 from operator import itemgetter
 from types import MappingProxyType
@@ -153,6 +154,11 @@ class Message:
         number = own.get("seq") if isinstance(own, dict) else None
         return number if isinstance(number, int) else None
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether this is the status that closes what its parent causes."""
+        return self.msg_type == "status" and self.content.get("execution_state") == "idle"
+
     def to_dict(self) -> dict[str, Any]:
         """Return the dict of dicts that jupyter_client and most Jupyter code work with."""
         return {
@@ -196,3 +202,9 @@ class Session:
         """Return a new header with an id of its own."""
         msg_id = f"{self.session_id}_{next(self._numbers)}"
         return Header(msg_id, msg_type, self.session_id, self.username, self._now(), PROTOCOL_VERSION, subshell_id)
+
+
+def speaks(version: object, least: tuple[int, int]) -> bool:
+    """Return whether a ``protocol_version``, as a kernel or a kernelspec gives it, is `least` or a later one."""
+    found = re.match(r"(\d+)\.(\d+)", version) if isinstance(version, str) else None
+    return found is not None and (int(found[1]), int(found[2])) >= least

@@ -17,25 +17,17 @@ import attrs
 from kernelbridge.bridges.clock import SystemClock
 from kernelbridge.bridges.socket_bridge import Context, Frame
 from kernelbridge.testing.check.failures import KernelDied, KernelHung
+from kernelbridge.testing.making import channel_to_kernel
 from kernelbridge.testing.report import Event, TimeLine
 from kernelbridge.testing.sockets import READ_CHANNELS, Sockets, Until
 from kernelbridge.wire.connection import Channel, ConnectionInfo
+from kernelbridge.wire.contents import ExecuteRequest, unstructure
 from kernelbridge.wire.errors import WireError
 from kernelbridge.wire.frames import decode, encode
 from kernelbridge.wire.messages import Message, Session
 from kernelbridge.wire.signing import Signer
 
 __all__ = ["Handled", "Observer"]
-
-_ON_CONTROL: Final = frozenset(
-    {
-        "shutdown_request",
-        "interrupt_request",
-        "create_subshell_request",
-        "delete_subshell_request",
-        "list_subshell_request",
-    }
-)
 
 _QUIET_SECONDS: Final = 0.5
 """How long the idle of a probe may take behind its reply until another is sent: a subscription takes effect at an
@@ -108,26 +100,10 @@ class Observer:
 
     # What is sent
 
-    def execute(
-        self,
-        code: str,
-        *,
-        silent: bool = False,
-        store_history: bool = True,
-        allow_stdin: bool = False,
-        stop_on_error: bool = True,
-        subshell_id: str | None = None,
-    ) -> Message:
-        """Ask for an execution, and return the request."""
-        content = {
-            "code": code,
-            "silent": silent,
-            "store_history": store_history,
-            "user_expressions": {},
-            "allow_stdin": allow_stdin,
-            "stop_on_error": stop_on_error,
-        }
-        return self.send("execute_request", content, subshell_id=subshell_id)
+    def execute(self, code: str, *, subshell_id: str | None = None, **fields: Any) -> Message:
+        """Ask for an execution, and return the request. `fields` are those of `ExecuteRequest`."""
+        content = unstructure(ExecuteRequest(code=code, **fields))
+        return self.send(ExecuteRequest.msg_type, content, subshell_id=subshell_id)
 
     def send(
         self,
@@ -141,7 +117,7 @@ class Observer:
         """Send a message, and return it. Without a `channel`, it goes where the specification has it."""
         header = self._session.header(msg_type, subshell_id)
         message = Message(header, dict(content or {}), None if parent is None else parent.header)
-        where: Channel = channel or ("control" if msg_type in _ON_CONTROL else "shell")
+        where = channel or channel_to_kernel(msg_type)
         self.time_line.add_request(Event("->", where, self._seconds(), message))
         self.send_frames(where, encode(message, self._signer))
         return message
@@ -173,9 +149,9 @@ class Observer:
         """Return what a request that was answered has caused so far."""
         return Handled(request, self._replies[request.msg_id], self.published(request))
 
-    def run(self, code: str, **options: Any) -> Handled:
+    def run(self, code: str, **fields: Any) -> Handled:
         """Execute code and finish."""
-        return self.finish(self.execute(code, **options))
+        return self.finish(self.execute(code, **fields))
 
     def reply(self, request: Message) -> Message:
         """Wait for the reply to a request."""
@@ -193,6 +169,20 @@ class Observer:
     def is_idle(self, request: Message) -> bool:
         """Return whether the idle of a request was seen."""
         return request.msg_id in self._idle
+
+    def prompt(self, request: Message) -> Message | None:
+        """Wait until a request asks for input or is answered, and return the input_request, if there is one."""
+        self.wait("neither a reply nor a prompt", lambda: bool(self.received("stdin")) or self.has_reply(request))
+        # They come on different sockets: one may be here and the other not.
+        self.wait("", lambda: bool(self.received("stdin")), 0)
+        return next(iter(self.received("stdin")), None)
+
+    def ends(self, seconds: float) -> bool:
+        """Return whether the kernel ends within so many seconds."""
+        try:
+            return self.wait("", lambda: False, seconds)
+        except KernelDied:
+            return True
 
     def received(self, channel: Channel) -> list[Message]:
         """Return what was seen on a channel."""
@@ -270,7 +260,7 @@ class Observer:
                 continue
             if channel == "iopub":
                 self._published.setdefault(parent, []).append(message)
-                if message.msg_type == "status" and message.content.get("execution_state") == "idle":
+                if message.is_idle:
                     self._idle.add(parent)
             elif channel != "stdin":
                 self._replies.setdefault(parent, message)

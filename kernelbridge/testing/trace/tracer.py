@@ -28,9 +28,10 @@ import zmq
 from kernelbridge.bridges.clock import SystemClock
 from kernelbridge.bridges.socket_bridge import Context, Frame, Socket, receive
 from kernelbridge.kernel.trace import TRACE_FEATURE, TRACE_REQUEST, copy_bytes
+from kernelbridge.testing.sockets import reach
 from kernelbridge.testing.trace.find import KernelNotFoundError
 from kernelbridge.testing.transcripts.records import Direction, Record
-from kernelbridge.wire.connection import Channel, ConnectionInfo, random_curve_keys
+from kernelbridge.wire.connection import Channel, ConnectionInfo
 from kernelbridge.wire.errors import WireError
 from kernelbridge.wire.frames import decode, encode
 from kernelbridge.wire.messages import Message, Session
@@ -119,11 +120,7 @@ class Tracer:
 
     def _connected(self, kind: int, channel: Channel, stack: ExitStack) -> Socket:
         socket = self._socket(kind, stack)
-        if ":" in self._info.ip:
-            socket.ipv6 = True
-        if self._info.curve_publickey is not None:
-            socket.curve_serverkey = self._info.curve_publickey
-            socket.curve_publickey, socket.curve_secretkey = random_curve_keys()
+        reach(socket, self._info)
         if channel == "iopub":
             socket.subscribe(b"")
         return socket

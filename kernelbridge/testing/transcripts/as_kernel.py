@@ -54,7 +54,7 @@ class _Script:
                 self._ask(record.channel, record.message)
             else:
                 self._say(record.channel, record.message)
-        answers = [said for said in self._polls.values() if any(one.is_idle for one in said)]
+        answers = [said for said in self._polls.values() if any(one.message.is_idle for one in said)]
         for said in answers[:1]:
             self.steps.append(always(Matcher("kernel_info_request", {}), *said))
 
@@ -107,10 +107,6 @@ class _Said(Step):
         matcher = Matcher(said.msg_type, self.content, self.parent, metadata, said.buffers or UNSET)
         channel, made = kernel.make(matcher, request, self.channel, fill=False)
         kernel.send_frames(channel, kernel.encoded(made))
-
-    @property
-    def is_idle(self) -> bool:
-        return self.message.msg_type == "status" and self.message.content.get("execution_state") == "idle"
 
     def __str__(self) -> str:
         return describe(self.message.msg_type, self.message.content)

@@ -33,6 +33,7 @@ from kernelbridge.bridges.service import OnCrash, Service
 from kernelbridge.bridges.socket_bridge import Context, Frame, Socket, SocketBridge, send
 from kernelbridge.kernel.binding import bind_channel
 from kernelbridge.testing.client import DEADLINE
+from kernelbridge.testing.sockets import reach
 from kernelbridge.testing.targets import Target, running
 from kernelbridge.testing.transcripts.records import Direction, Record
 from kernelbridge.testing.transcripts.transcript import Transcript
@@ -244,11 +245,7 @@ class _Proxy(SocketBridge[Never]):
         socket = self._unlimited(kind)
         if identity is not None:
             socket.setsockopt(zmq.IDENTITY, identity)
-        if ":" in self._kernel.ip:
-            socket.ipv6 = True
-        if self._kernel.curve_publickey is not None:
-            socket.curve_serverkey = self._kernel.curve_publickey
-            socket.curve_publickey, socket.curve_secretkey = random_curve_keys()
+        reach(socket, self._kernel)
         if connected is not None:
             self.adopt(socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED), connected)
         socket.connect(self._kernel.endpoint(channel))

@@ -21,6 +21,15 @@ class WrongKey(Faulty):
         self.send(channel, encode(message, signer))
 
 
+class Noisy(Faulty):
+    """Publishes frames that are no message before each message."""
+
+    def send(self, channel: Channel, frames: list[Frame]) -> None:
+        if channel == "iopub":
+            super().send(channel, [b"topic", b"noise"])
+        super().send(channel, frames)
+
+
 class NoTopic(Faulty):
     def send(self, channel: Channel, frames: list[Frame]) -> None:
         super().send(channel, frames[1:] if channel == "iopub" else frames)

@@ -81,6 +81,22 @@ def test_every_rule_is_shown_to_fire() -> None:
     assert {rule for rule, _ in faults.OF_RULES} == set(BY_ID)
 
 
+@pytest.mark.parametrize(
+    "procedure", cases(one for one in PROCEDURES if one.rule.id in ("load.welcome", TAKES_SECONDS))
+)
+def test_what_is_no_message_is_passed_over_by_readers_of_their_own(procedure: Procedure) -> None:
+    with Subject(faults.Noisy) as subject:
+        verdict = try_rule(procedure, subject, 1)
+    assert verdict.status == "held", (verdict.note, verdict.example)
+
+
+@pytest.mark.parametrize("features", [None, 1, "kernel subshells", {}])
+def test_features_that_are_no_list_are_none(features: object) -> None:
+    with Subject(Faulty, supported_features=features) as subject:
+        verdict = try_rule(BY_ID["subshells.list"], subject, 1)
+    assert verdict.status == "not applicable"
+
+
 class DeadOnArrival(Subject):
     """One that does not start anew."""
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
-from typing import Any
 
 import zmq
 
-from kernelbridge.testing.check.failures import KernelDied, NotApplicable, NotMeasured
+from kernelbridge.testing.check.failures import NotApplicable, NotMeasured
 from kernelbridge.testing.check.procedure import LATENCY, Kind, Trial, rule
 from kernelbridge.testing.check.rules.status import asked_on_control, states
 from kernelbridge.testing.check.samples import Statement
-from kernelbridge.wire.messages import Message
+from kernelbridge.testing.sockets import reach
+from kernelbridge.wire.messages import SUBSHELL_FEATURE, Message
 
 _INTERRUPT_SECONDS = 5.0
+_END_SECONDS = 5.0
 _BUSY_MILLISECONDS = 1_000
 _LONGEST = Kind("s", "longest", max)
 
@@ -96,8 +96,7 @@ def interrupt_loop(trial: Trial) -> str:
 def interrupt_input(trial: Trial) -> str:
     kernel = trial.kernel
     request = kernel.execute(trial.cell(("input", 1)), allow_stdin=True)
-    kernel.wait("neither a reply nor a prompt", lambda: bool(kernel.received("stdin")) or kernel.has_reply(request))
-    if not kernel.received("stdin"):
+    if kernel.prompt(request) is None:
         raise NotApplicable("the kernel does not ask the frontend for input")
     return _interrupt(trial, request)
 
@@ -196,6 +195,7 @@ def _beats(trial: Trial, statement: Statement) -> str:
 def _heart(trial: Trial) -> Iterator[zmq.Socket[bytes]]:
     with trial.running.context.socket(zmq.REQ) as heart:
         heart.linger = 0
+        reach(heart, trial.running.connection)
         heart.connect(trial.running.connection.endpoint("hb"))
         yield heart
 
@@ -205,7 +205,8 @@ def _heart(trial: Trial) -> Iterator[zmq.Socket[bytes]]:
 
 def _subshell(trial: Trial) -> str:
     """Create a subshell and return its id. Raises `NotApplicable` when the kernel says that it knows none."""
-    if "kernel subshells" not in trial.running.info.get("supported_features", ()):
+    features = trial.running.info.get("supported_features")
+    if not isinstance(features, list) or SUBSHELL_FEATURE not in features:
         raise NotApplicable("the kernel does not say that it supports subshells")
     kernel = trial.kernel
     return str(kernel.reply(kernel.send("create_subshell_request")).content.get("subshell_id"))
@@ -266,15 +267,6 @@ def shutdown(trial: Trial) -> str:
     kernel = trial.kernel
     request = kernel.send("shutdown_request", {"restart": False})
     trial.abandoned = True
-    ends = _until_death(partial(kernel.wait, "", lambda: False, 5.0))
-    if not ends:
-        return "it still runs 5 s later"
+    if not kernel.ends(_END_SECONDS):
+        return f"it still runs {_END_SECONDS:g} s later"
     return "" if kernel.has_reply(request) else "it ended without a reply"
-
-
-def _until_death(wait: Any) -> bool:
-    try:
-        wait()
-    except KernelDied:
-        return True
-    return False

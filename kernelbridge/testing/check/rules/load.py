@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import zmq
 
 from kernelbridge.bridges.socket_bridge import Socket
+from kernelbridge.frontend.readiness import sends_welcome
 from kernelbridge.testing.check.failures import NotApplicable, NotMeasured
 from kernelbridge.testing.check.procedure import LOST, Trial, rule
-from kernelbridge.testing.check.rules.status import speaks, states
 from kernelbridge.testing.check.samples import marks
+from kernelbridge.testing.sockets import drain, reach
+from kernelbridge.wire.errors import WireError
 from kernelbridge.wire.frames import decode
 from kernelbridge.wire.messages import Message
 from kernelbridge.wire.signing import Signer
@@ -40,15 +42,15 @@ _BIG_REQUEST = 2_000_000
 )
 def welcome(trial: Trial) -> str:
     version = str(trial.running.info.get("protocol_version"))
-    if not speaks(version, 5, 5):
+    if not sends_welcome(version):
         raise NotApplicable(f"came with protocol 5.5, the kernel says {version}")
     with _reader(trial, stalls=False) as reader:
-        signer = Signer(trial.running.connection.key, trial.running.connection.signature_scheme)
+        reading = _Reading(trial, reader)
         end = time.monotonic() + _WELCOME_SECONDS
-        while reader.poll(max(0, round((end - time.monotonic()) * 1000))):
-            message = decode(reader.recv_multipart(), signer)
-            if message.msg_type == "iopub_welcome":
-                return _welcome_problem(message)
+        while reading.take(max(0, end - time.monotonic())):
+            for message in reading.last:
+                if message.msg_type == "iopub_welcome":
+                    return _welcome_problem(message)
     return f"no iopub_welcome came within {_WELCOME_SECONDS:g} s"
 
 
@@ -89,7 +91,7 @@ def idle(trial: Trial) -> str:
     if not trial.kernel.is_idle(request):
         raise NotMeasured("the idle is lost, and what else is, another rule counts")
     place = {id(message): place for place, message in enumerate(trial.kernel.received("iopub"))}
-    end = next(place[id(message)] for message in trial.kernel.published(request) if states([message]) == ["idle"])
+    end = next(place[id(message)] for message in trial.kernel.published(request) if message.is_idle)
     late = sum(message.msg_type == "stream" for message in trial.kernel.received("iopub")[end:])
     return f"{late:,} messages came behind the idle" if late else ""
 
@@ -214,6 +216,7 @@ def _reader(trial: Trial, *, stalls: bool) -> Iterator[Socket]:
         reader.rcvhwm = 1 if stalls else 0
         if stalls:
             reader.rcvbuf = 4096
+        reach(reader, info)
         reader.subscribe(b"")
         reader.connect(info.endpoint("iopub"))
         yield reader
@@ -233,12 +236,15 @@ class _Reading:
 
     def take(self, seconds: float) -> bool:
         """Read all that there is, waiting at most so long for the first of it, and return whether there was any."""
+        self._reader.poll(round(seconds * 1000))
+        came = drain(self._reader)
         self.last = []
-        while self._reader.poll(round(seconds * 1000)):
-            self.last.append(decode(self._reader.recv_multipart(), self._signer))
-            seconds = 0
+        for frames in came:
+            # What is no message, the rules of the wire are about.
+            with suppress(WireError):
+                self.last.append(decode(frames, self._signer))
         self.messages += self.last
-        return bool(self.last)
+        return bool(came)
 
     def until_reply(self, request: Message) -> None:
         """Read until a request is answered: a kernel that loses nothing may wait for its readers."""
@@ -257,5 +263,5 @@ class _Reading:
             probe = kernel.send("kernel_info_request")
             self.until_reply(probe)
             while self.take(_QUIET_SECONDS):
-                if any(message.parent_id == probe.msg_id and states([message]) == ["idle"] for message in self.last):
+                if any(message.parent_id == probe.msg_id and message.is_idle for message in self.last):
                     return

@@ -8,6 +8,7 @@ from kernelbridge.testing.check.failures import NotApplicable, NotMeasured
 from kernelbridge.testing.check.observer import Handled
 from kernelbridge.testing.check.procedure import Trial, rule
 from kernelbridge.testing.check.rules.status import bracket_problem
+from kernelbridge.wire.contents import ExecuteRequest, unstructure
 from kernelbridge.wire.messages import Message
 
 _EXECUTE = 'specification, "Execute"'
@@ -133,13 +134,11 @@ def silent(trial: Trial) -> str:
 def no_stdin(trial: Trial) -> str:
     kernel = trial.kernel
     request = kernel.execute(trial.cell(("input", 1)), allow_stdin=False)
-    kernel.wait("neither a reply nor a prompt", lambda: kernel.has_reply(request) or bool(kernel.received("stdin")))
-    kernel.wait("", lambda: bool(kernel.received("stdin")), 0)
-    asked = kernel.received("stdin")
-    if asked:
-        kernel.send("input_reply", {"value": ""}, channel="stdin", parent=asked[0])
+    asked = kernel.prompt(request)
+    if asked is not None:
+        kernel.send("input_reply", {"value": ""}, parent=asked)
     kernel.finish(request)
-    return "it sends an input_request" if asked else ""
+    return "" if asked is None else "it sends an input_request"
 
 
 @rule(
@@ -149,8 +148,8 @@ def no_stdin(trial: Trial) -> str:
 )
 def extra_field(trial: Trial) -> str:
     kernel = trial.kernel
-    content = {"code": "", "silent": False, "store_history": True, "user_expressions": {}, "allow_stdin": False}
-    request = kernel.send("execute_request", {**content, "stop_on_error": True, "kernelbridge_check": {"a": [1]}})
+    content = {**unstructure(ExecuteRequest(code="")), "kernelbridge_check": {"a": [1]}}
+    request = kernel.send(ExecuteRequest.msg_type, content)
     status = kernel.finish(request).status
     return "" if status == "ok" else f"the reply says {status!r}"
 

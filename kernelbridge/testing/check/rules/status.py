@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
-
 from kernelbridge.testing.check.failures import NotApplicable
 from kernelbridge.testing.check.observer import Handled
 from kernelbridge.testing.check.procedure import Trial, rule
 from kernelbridge.testing.check.samples import Statement
-from kernelbridge.wire.messages import Message
+from kernelbridge.wire.messages import Message, speaks
 
 _STATUS = 'specification, "Kernel status"'
 _REPLY_SECONDS = 5.0
@@ -95,7 +93,7 @@ def control(trial: Trial) -> str:
     request = asked_on_control(trial)
     if not kernel.has_reply(request):
         version = str(trial.running.info.get("protocol_version"))
-        if not speaks(version, 5, 5):
+        if not speaks(version, (5, 5)):
             raise NotApplicable(f"came with protocol 5.5, the kernel says {version}")
         return "no reply"
     kernel.wait("", lambda: kernel.is_idle(request), _IDLE_SECONDS)
@@ -108,12 +106,6 @@ def asked_on_control(trial: Trial) -> Message:
     request = kernel.send("kernel_info_request", channel="control")
     kernel.wait("", lambda: kernel.has_reply(request), _CONTROL_SECONDS)
     return request
-
-
-def speaks(version: str, major: int, minor: int) -> bool:
-    """Return whether a protocol version is this one or a later one."""
-    found = re.match(r"(\d+)\.(\d+)", version)
-    return found is not None and (int(found[1]), int(found[2])) >= (major, minor)
 
 
 @rule(
@@ -142,7 +134,7 @@ def _behind_idle(trial: Trial, handled: Handled) -> str:
     """Return the type of what came behind the idle with the same parent, once all has come."""
     trial.kernel.settle()
     published = handled.published
-    idle = next(place for place, message in enumerate(published) if states([message]) == ["idle"])
+    idle = next(place for place, message in enumerate(published) if message.is_idle)
     return published[idle + 1].msg_type if len(published) > idle + 1 else ""
 
 
