@@ -14,7 +14,7 @@ from functools import lru_cache
 import attrs
 
 from kernelbridge.wire.errors import WireError
-from kernelbridge.wire.messages import Buffer, Header, Message
+from kernelbridge.wire.messages import Buffer, Header, Message, texts_of
 from kernelbridge.wire.packing import pack, unpack
 from kernelbridge.wire.signing import ReplayGuard, Signer
 
@@ -125,19 +125,20 @@ def decode(
         raise WireError("wrong signature")
     if guard is not None and signer.enabled and guard.is_replay(signature):
         raise WireError("replayed message")
-    header = Header.from_dict(unpack(header_json), header_json)
+    msg_type = texts_of(unpack(header_json))[1]
     # xeus kernels write null where there is no metadata.
     metadata = {} if metadata_text in (b"{}", b"null") else unpack(metadata_text)
     content = unpack(content_text)
     if not isinstance(metadata, dict):
-        raise WireError(f"metadata of {header.msg_type} is no JSON object")
+        raise WireError(f"metadata of {msg_type} is no JSON object")
     if not isinstance(content, dict):
-        raise WireError(f"content of {header.msg_type} is no JSON object")
+        raise WireError(f"content of {msg_type} is no JSON object")
     return Message(
-        header,
+        header_json,
         content,
         _parent(parent_text),
         metadata,
         list(frames[start + 6 :]),
         list(map(bytes, frames[:start])),
+        msg_type,
     )

@@ -17,7 +17,7 @@ from typing import Any, Self
 import attrs
 
 from kernelbridge.wire.errors import WireError
-from kernelbridge.wire.packing import pack
+from kernelbridge.wire.packing import pack, unpack
 
 PROTOCOL_VERSION = "5.5"
 
@@ -33,6 +33,29 @@ _KNOWN = _FIELD_SET | {"subshell_id"}
 _NO_TEXTS = dict.fromkeys(_FIELDS, "")
 _texts_of: Callable[[dict[str, Any]], tuple[str, str, str, str, str, str]] = itemgetter(*_FIELDS)
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+def texts_of(fields: Any) -> tuple[str, str, str, str, str, str]:
+    """Return ``msg_id``, ``msg_type``, session, username, date and version of a header, its decoded JSON object.
+
+    Raises `WireError` when it is no object, or a field has the wrong type; ``msg_id`` and ``msg_type`` must be there,
+    the rest may be missing (kernels do leave them out).
+    """
+    if not isinstance(fields, dict):
+        raise WireError(f"header is no JSON object but {type(fields).__name__}")
+    try:
+        texts = _texts_of(fields)
+    except KeyError:
+        texts = _texts_of(_NO_TEXTS | fields)
+    try:
+        # The cheapest question whether all are strings.
+        "".join(texts)
+    except TypeError:
+        raise WireError(_fault(fields)) from None
+    subshell_id = fields.get("subshell_id")
+    if not texts[0] or not texts[1] or not (subshell_id is None or isinstance(subshell_id, str)):
+        raise WireError(_fault(fields))
+    return texts
 
 
 def _fault(fields: dict[str, Any]) -> str:
@@ -69,30 +92,13 @@ class Header:
         """Make a header of its JSON form.
 
         Takes the decoded object and, where it came off the wire, the text that it came as, so that a parent header
-        goes back letter for letter. Raises `WireError` when `fields` is no object, or a field has the wrong type;
-        ``msg_id`` and ``msg_type`` must be there, the rest may be missing (kernels do leave them out).
+        goes back letter for letter. Raises `WireError` as `texts_of` does.
         """
-        if not isinstance(fields, dict):
-            raise WireError(f"header is no JSON object but {type(fields).__name__}")
-        try:
-            texts = _texts_of(fields)
-        except KeyError:
-            fields = _NO_TEXTS | fields
-            texts = _texts_of(fields)
-        try:
-            # The cheapest question whether all are strings.
-            "".join(texts)
-        except TypeError:
-            raise WireError(_fault(fields)) from None
-        if not texts[0] or not texts[1]:
-            raise WireError(_fault(fields))
+        texts = texts_of(fields)
         if len(fields) == len(_FIELDS) and fields.keys() == _FIELD_SET:
             return cls(*texts, None, _NOTHING, json)
-        subshell_id = fields.get("subshell_id")
-        if subshell_id is not None and not isinstance(subshell_id, str):
-            raise WireError(_fault(fields))
         extra = {name: value for name, value in fields.items() if name not in _KNOWN}
-        return cls(*texts, subshell_id, extra or _NOTHING, json)
+        return cls(*texts, fields.get("subshell_id"), extra or _NOTHING, json)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form."""
@@ -119,24 +125,46 @@ class Header:
         return text
 
 
+def _made(header: Header | bytes) -> Header:
+    return Header.from_dict(unpack(header), header) if isinstance(header, bytes) else header
+
+
 @attrs.define(slots=True)
 class Message:
     """One message.
 
     `identities` are the routing frames before the delimiter: the peer's identity on Shell, Control and Stdin, the
     topic on IOPub. `parent` is the header of the request that this message answers or comes from, if any.
+
+    The header may be given as the JSON text that it came as, once it has been checked, beside its ``msg_type``. It is
+    made when somebody asks for it. Of most outputs nobody does, and each is one object less to make, to keep, and to be
+    looked at by the garbage collector.
     """
 
-    header: Header
+    _header: Header | bytes = attrs.field(eq=_made, repr=lambda header: repr(_made(header)))
     content: dict[str, Any]
     parent: Header | None = None
     metadata: dict[str, Any] = attrs.field(factory=dict)
     buffers: list[Buffer] = attrs.field(factory=list)
     identities: list[bytes] = attrs.field(factory=list, repr=False)
+    _msg_type: str = attrs.field(default="", eq=False, repr=False)
+
+    @property
+    def header(self) -> Header:
+        header = self._header
+        if isinstance(header, bytes):
+            # Two threads that ask at once get equal ones.
+            header = self._header = _made(header)
+        return header
+
+    @header.setter
+    def header(self, header: Header) -> None:
+        self._header = header
 
     @property
     def msg_type(self) -> str:
-        return self.header.msg_type
+        header = self._header
+        return self._msg_type if isinstance(header, bytes) else header.msg_type
 
     @property
     def msg_id(self) -> str:

@@ -211,8 +211,8 @@ FAULTS = (
     Fault(
         "a header does not go back letter for letter",
         WIRE + "messages.py",
-        "        return cls(*texts, subshell_id, extra or _NOTHING, json)",
-        "        return cls(*texts, subshell_id, extra or _NOTHING)",
+        '        return cls(*texts, fields.get("subshell_id"), extra or _NOTHING, json)',
+        '        return cls(*texts, fields.get("subshell_id"), extra or _NOTHING)',
         "the specification",
         (FRAMES,),
     ),

@@ -76,6 +76,18 @@ def test_what_came_off_the_wire_goes_back_letter_for_letter(message: Message) ->
     assert encode(answer, SIGNER)[3] == text
 
 
+def test_a_header_that_has_arrived_is_the_same_before_and_after_it_was_asked_for() -> None:
+    """It is made when it is asked for, and checked before, whether it is asked for or not."""
+    sent = Message(SESSION.header("status", subshell_id="s1"), {"a": 1})
+    arrived = decode(encode(sent, SIGNER), SIGNER)
+    assert (arrived.msg_type, repr(arrived), arrived) == ("status", repr(sent), sent)
+    assert arrived.header == sent.header
+    assert arrived.header is arrived.header
+    assert (arrived.msg_type, repr(arrived), arrived) == ("status", repr(sent), sent)
+    arrived.header = SESSION.header("error")
+    assert arrived.msg_type == "error"
+
+
 def test_the_frames_are_those_of_the_specification() -> None:
     message = Message(SESSION.header("status"), {"a": 1}, None, {"b": 2}, [b"buffer"], [b"one", b"two"])
     frames = encode(message, SIGNER)
@@ -160,7 +172,7 @@ def _only_a_message_or_wire_error(frames: list[Frame], signer: Signer) -> None:
     except WireError as refusal:
         assert "\n" not in str(refusal)
     else:
-        assert isinstance(message, Message)
+        assert isinstance(message.header, Header)
 
 
 GOOD = signed(parts())
