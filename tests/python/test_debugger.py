@@ -5,6 +5,7 @@ One kernel for all that can share one. Each test has its own session, from initi
 
 from __future__ import annotations
 
+import os
 import signal
 import stat
 import sys
@@ -364,3 +365,16 @@ def test_a_shutdown_ends_a_kernel_that_is_stopped_and_its_files(tmp_path: Path) 
         client.read_all()
         assert started.wait(DEADLINE) == 0
         assert not folder.exists()
+
+
+def test_f11_the_files_of_a_killed_kernel_are_removed_by_the_next_that_makes_some(tmp_path: Path) -> None:
+    folders = []
+    for _ in range(2):
+        with (
+            process(PYTHON_KERNEL, tmp_path, env=os.environ | {"TMPDIR": str(tmp_path)}) as (started, info, _),
+            ProtocolClient(info) as client,
+        ):
+            folders.append(Path(Debug(client).ask("dumpCell", code="1")["sourcePath"]).parent)
+            assert list(tmp_path.glob("kernelbridge-debug-*")) == folders[-1:]
+            started.kill()
+            client.expect_end()

@@ -6,6 +6,7 @@ import contextlib
 import re
 import socket
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from io import StringIO
 from pathlib import Path
@@ -128,6 +129,18 @@ def test_a_kernel_of_ours_shows_both_ends() -> None:
         "<- iopub idle",
     ]
     assert shown.index("<- shell execute_reply status='ok' execution_count=1") < shown.index("<- iopub idle")
+
+
+def test_f11_what_a_killed_tracer_has_left_is_removed_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    left = tmp_path / "kernelbridge-trace-left"
+    left.mkdir()
+    with serving(Cells(say=say)) as kernel, Tracer(kernel.connection) as tracer:
+        until(iter(tracer), "all channels")
+        assert not left.exists()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_kernel_with_curve_keys() -> None:

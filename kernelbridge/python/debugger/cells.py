@@ -8,10 +8,9 @@ ran before bears IPython's names; the debugger is told which of them is meant wh
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
-from pathlib import Path
 from typing import Any, Final
+
+from kernelbridge.bridges.folders import OwnFolder
 
 HASH_METHOD: Final = "Murmur2"
 HASH_SEED: Final = 0xC70F6907
@@ -46,10 +45,8 @@ class Cells:
 
     def __init__(self, shell: Any) -> None:
         self._shell = shell
-        # A name that nobody can have taken before, in a folder where everybody may write.
-        folder = f"kernelbridge-debug-{os.getpid()}-{os.urandom(8).hex()}"
-        self._folder = Path(tempfile.gettempdir(), folder)
-        self.prefix: Final = f"{self._folder}{os.sep}"
+        self._folder = OwnFolder("kernelbridge-debug-")
+        self.prefix: Final = f"{self._folder.path}{os.sep}"
         self.suffix: Final = ".py"
         self._dumped: dict[str, str] = {}
         # The name under which a cell was compiled that has its breakpoints there. Read by whoever compiles.
@@ -61,7 +58,7 @@ class Cells:
 
     def dump(self, code: str) -> str:
         """Write the file of a cell, and return its path."""
-        self._folder.mkdir(mode=0o700, exist_ok=True)
+        self._folder.make()
         path = self.path(code)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         # As bytes: a line end that is rewritten would be another one.
@@ -72,7 +69,7 @@ class Cells:
 
     def remove(self) -> None:
         """Remove all files."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._folder.remove()
 
     def name_from_now_on(self) -> None:
         """Have cells compiled under the names of their files."""

@@ -11,9 +11,7 @@ What the tracer itself asks of the kernel, and what that causes, is not shown.
 from __future__ import annotations
 
 import contextlib
-import shutil
 import sys
-import tempfile
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,6 +24,7 @@ import attrs
 import zmq
 
 from kernelbridge.bridges.clock import SystemClock
+from kernelbridge.bridges.folders import OwnFolder
 from kernelbridge.bridges.socket_bridge import Context, Frame, Socket, receive
 from kernelbridge.kernel.trace import TRACE_FEATURE, TRACE_REQUEST, copy_bytes
 from kernelbridge.testing.sockets import reach
@@ -196,10 +195,10 @@ class Tracer:
             name = info.get("implementation") or "this kernel"
             yield Note("view", f"IOPub alone: {name} does not show what passes on its other channels")
             return
-        # Made with mode 0700.
-        folder = tempfile.mkdtemp(prefix="kernelbridge-trace-")
-        self._stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        endpoint = f"ipc://{folder}/t"
+        folder = OwnFolder("kernelbridge-trace-")
+        folder.make()
+        self._stack.callback(folder.remove)
+        endpoint = f"ipc://{folder.path}/t"
         copies = self._socket(zmq.DEALER, self._stack)
         monitor = self._monitored(copies, self._stack)
         try:
