@@ -104,6 +104,10 @@ class Interrupts:
             self._sent = True
             # A signal, and not a flag, because it also ends a system call that waits.
             signal.pthread_kill(self._ident, signal.SIGINT)
+            if self.ear is None and self._loop is not None:
+                # In a program where nobody listens. A GUI's loop waits on after a signal.
+                with suppress(RuntimeError):
+                    self._loop.call_soon_threadsafe(_look_for_signals)
         elif self._loop is not None:
             # Its loop may end at this very moment, and then nothing runs there.
             with suppress(RuntimeError):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,6 +16,13 @@ from traitlets import Any as AnyTrait
 from traitlets import Bool, Instance, Unicode
 
 from kernelbridge.python.shell import ZMQInteractiveShell
+
+
+class _StderrHandler(logging.Handler):
+    """Writes to what sys.stderr is at the time."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        sys.stderr.write(f"{self.format(record)}\n")
 
 
 class IPKernelApp(BaseIPythonApplication, InteractiveShellApp):
@@ -70,6 +79,14 @@ class IPKernelApp(BaseIPythonApplication, InteractiveShellApp):
         if not os.environ.get("MPLBACKEND"):
             os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
         super().init_gui_pylab()
+
+    def _configure_logging(self) -> None:
+        """Say on stderr what there is to say. traitlets would close the handlers of all logs of the program, too."""
+        if not self.log.handlers:
+            handler = _StderrHandler()
+            handler.setFormatter(logging.Formatter(f"[{self.log.name}] %(levelname)s | %(message)s"))
+            self.log.addHandler(handler)
+        self.log.setLevel(self.log_level)
 
     def init_crash_handler(self) -> None:
         """Install none: it would write its report where nobody looks; the kernel reports its own crashes."""

@@ -3,6 +3,7 @@
     embed()                                     a script stops here, until a frontend ends the kernel
     with EmbeddedKernel(namespace) as kernel:   cells run on a thread, and the program goes on
     async with EmbeddedKernel(namespace) ...    cells run on the program's own event loop, between its other tasks
+    with EmbeddedKernel(namespace, gui="qt")    cells run on the program's own Qt loop, between its other events
 
 Frontends find it by its connection file, as any kernel: ``jupyter console --existing FILE``. The program itself is one
 by `EmbeddedKernel.connect`; with ``inproc=True`` it is the only one, and there is no port and no file.
@@ -11,12 +12,10 @@ by `EmbeddedKernel.connect`; with ``inproc=True`` it is the only one, and there 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import secrets
 import sys
 import threading
-from collections.abc import Iterator
 from concurrent.futures import Future
 from pathlib import Path
 from types import FrameType
@@ -26,10 +25,12 @@ import attrs
 import zmq
 from jupyter_core.paths import jupyter_runtime_dir
 
+from kernelbridge.bridges.host_loop import HostLoop
 from kernelbridge.bridges.socket_bridge import Context
 from kernelbridge.frontend.bridge import Bridge, connect
 from kernelbridge.kernel.kernel import Kernel
 from kernelbridge.python.embedded import EmbeddedHandler
+from kernelbridge.python.places import Place, a_loop_runs, find_place
 from kernelbridge.wire.connection import ConnectionInfo, random_key, write_connection_file
 
 _one = threading.Lock()
@@ -40,21 +41,23 @@ def embed(
     user_ns: dict[str, Any] | None = None,
     *,
     connection_file: str | os.PathLike[str] | None = None,
+    gui: str | None = None,
     quiet: bool = False,
 ) -> None:
     """Serve a kernel here, and return when a frontend has shut it down, or a cell has called ``exit``.
 
     Cells run on the calling thread in `user_ns`, in which the caller finds what they have assigned. Without one they
     see all that the caller sees; what they assign is the caller's where that is a module, and goes with the kernel
-    where it is a function. How to connect is said on stderr unless `quiet`.
+    where it is a function. The windows of a toolkit go on meanwhile where `gui` names it, as `%gui` in a cell does. How
+    to connect is said on stderr unless `quiet`.
 
     Takes and raises what `EmbeddedKernel` does. Ctrl-C while no cell runs ends the kernel with a KeyboardInterrupt.
     """
     if user_ns is None:
         user_ns = _seen_from(sys._getframe(1))
-    if _a_loop_runs():
+    if a_loop_runs():
         raise RuntimeError("embed() would stop the event loop that runs here: use `async with EmbeddedKernel(...)`")
-    kernel = EmbeddedKernel(user_ns, connection_file=connection_file)
+    kernel = EmbeddedKernel(user_ns, connection_file=connection_file, gui=gui)
 
     async def serve() -> None:
         async with kernel:
@@ -62,19 +65,23 @@ def embed(
                 sys.stderr.write(f"A kernel waits here. To connect: jupyter console --existing {kernel.file}\n")
             await kernel.ended()
 
-    asyncio.run(serve())
+    with asyncio.Runner(loop_factory=HostLoop) as runner:
+        runner.run(serve())
 
 
 class EmbeddedKernel:
     """A kernel inside this program, from when it is entered to when it is left.
 
     Entered by ``with``, it serves on a thread of its own, on which cells run; by ``async with``, on the running event
-    loop. Leaving it interrupts a cell that runs and waits for its end. On another thread than the main one, which is
-    the only one that Python interrupts, that ends what awaits, and what waits for input; what computes goes on.
+    loop; and by ``with`` where `gui` is "qt", on the loop of the calling thread's Qt application, whether that runs
+    already or is about to. Leaving it interrupts a cell that runs and waits for its end. On another thread than the
+    main one, which is the only one that Python interrupts, that ends what awaits, and what waits for input; what
+    computes goes on.
 
     Takes the namespace `user_ns`, in which cells run; the path of a `connection_file` to write, by default one where
     frontends look for kernels; and `inproc`, for a kernel that only `connect` reaches. Entered once. That raises
-    `ConnectionFileError` for a file that cannot be written, and RuntimeError where IPython runs in the process already.
+    `ConnectionFileError` for a file that cannot be written, and RuntimeError where IPython runs in the process already,
+    or there is no Qt application.
     """
 
     def __init__(
@@ -83,19 +90,22 @@ class EmbeddedKernel:
         *,
         connection_file: str | os.PathLike[str] | None = None,
         inproc: bool = False,
+        gui: str | None = None,
     ) -> None:
         self.user_ns: dict[str, Any] = {} if user_ns is None else user_ns
         self.file: Path | None = None
         """The connection file, as long as the kernel runs."""
         self._given_file = None if connection_file is None else Path(connection_file)
         self._inproc = inproc
-        self._handler = EmbeddedHandler(self.user_ns, self._started)
+        self._gui = gui
+        self._handler = EmbeddedHandler(self.user_ns, self._started, gui)
         # Made on entering. The context is the bridges' too, which inproc demands.
         self._context: Context
         self._kernel: Kernel
         self._ready: Future[None] = Future()
-        self._thread: threading.Thread | None = None
-        self._task: asyncio.Task[None] | None = None
+        # By what it is run: of either kind of `with`.
+        self._place: Place
+        self._task: asyncio.Task[None]
         # Owned by whoever has entered.
         self._bridges: list[Bridge] = []
         # Done when nothing is served any more and the program is as it was, with what the kernel has crashed of.
@@ -128,62 +138,57 @@ class EmbeddedKernel:
         """Do what `wait` does, while the event loop goes on."""
         await asyncio.shield(asyncio.wrap_future(self._over))
 
-    # With: on a thread
+    # With: on a thread, or on the loop of a GUI
 
     def __enter__(self) -> Self:
-        self._begin()
-        thread = threading.Thread(target=self._serve, name="kernelbridge-embedded", daemon=True)
-        thread.start()
+        place = find_place(self._gui)
         try:
-            self._ready.result()
+            self._begin()
         except BaseException:
-            self._leave()
-            thread.join()
-            self._context.term()
+            place.end()
             raise
-        self._thread = thread
+        self._place = place
+        try:
+            place.begin(self._serve, self._ready)
+        except BaseException:
+            self._leave_place()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
         for bridge in self._bridges:
             bridge.close()
-        self._leave()
-        if self._thread is not None:
-            self._thread.join()
-        self._context.term()
+        self._leave_place()
         self._over.result()
 
-    def _serve(self) -> None:
-        with self._serving():
-            self._kernel.serve()
+    def _leave_place(self) -> None:
+        self._tell_to_end()
+        self._place.end()
+        self._gone()
 
     # Async with: on the running loop
 
     async def __aenter__(self) -> Self:
         self._begin()
         # In a context of its own, so that no more than the cells' is taken for theirs.
-        self._task = asyncio.create_task(self._aserve())
+        self._task = asyncio.create_task(self._serve())
         try:
             await asyncio.shield(asyncio.wrap_future(self._ready))
         except BaseException:
-            self._leave()
-            await asyncio.wait({self._task})
-            self._context.term()
+            await self._leave_task()
             raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
         for bridge in self._bridges:
             await bridge.aclose()
-        self._leave()
-        if self._task is not None:
-            await asyncio.wait({self._task})
-        self._context.term()
+        await self._leave_task()
         self._over.result()
 
-    async def _aserve(self) -> None:
-        with self._serving():
-            await self._kernel.aserve()
+    async def _leave_task(self) -> None:
+        self._tell_to_end()
+        await asyncio.wait({self._task})
+        self._gone()
 
     # Both
 
@@ -197,7 +202,11 @@ class EmbeddedKernel:
             # Known to this context alone.
             address = attrs.evolve(address, transport="inproc", ip="embedded")
         self._context = zmq.Context()
-        self._kernel = Kernel(self._handler, address, context=self._context, embedded=True)
+        try:
+            self._kernel = Kernel(self._handler, address, context=self._context, embedded=True)
+        except BaseException:
+            self._gone()
+            raise
 
     def _started(self) -> None:
         if not self._inproc:
@@ -206,15 +215,10 @@ class EmbeddedKernel:
             self.file = file
         self._ready.set_result(None)
 
-    def _leave(self) -> None:
-        self._kernel.end()
-        self._kernel.interrupt()
-
-    @contextlib.contextmanager
-    def _serving(self) -> Iterator[None]:
+    async def _serve(self) -> None:
         failure: BaseException | None = None
         try:
-            yield
+            await self._kernel.aserve()
         except BaseException as crash:  # noqa: BLE001 - whatever it is, it is raised where the kernel is waited for.
             failure = crash
         finally:
@@ -230,13 +234,16 @@ class EmbeddedKernel:
                 else:
                     future.set_exception(failure)
 
+    def _tell_to_end(self) -> None:
+        self._kernel.end()
+        self._kernel.interrupt()
 
-def _a_loop_runs() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
+    def _gone(self) -> None:
+        """Let go of what nobody uses any more."""
+        # Also of what a kernel has made that has not come to serve.
+        self._context.destroy(0)
+        if not self._over.done():
+            _one.release()
 
 
 def _seen_from(frame: FrameType) -> dict[str, Any]:

@@ -29,6 +29,11 @@ _PLACES: Final[dict[str, Any]] = {
     "excepthook": sys,
     "ps1": sys,
     "ps2": sys,
+    "ps3": sys,
+    "last_type": sys,
+    "last_value": sys,
+    "last_traceback": sys,
+    "last_exc": sys,
     "input": builtins,
     "display": builtins,
     "__IPYTHON__": builtins,
@@ -45,10 +50,14 @@ _IPYTHONS_NAMES: Final = re.compile(
 
 
 class EmbeddedHandler(PythonHandler):
-    """The Python language with `user_ns` for its cells. Calls `started` when the first request may come."""
+    """The Python language with `user_ns` for its cells, beside the loop of a GUI where `gui` names one.
 
-    def __init__(self, user_ns: dict[str, Any], started: Callable[[], None]) -> None:
+    Calls `started` when the first request may come.
+    """
+
+    def __init__(self, user_ns: dict[str, Any], started: Callable[[], None], gui: str | None = None) -> None:
         super().__init__()
+        self._gui = gui
         self.user_ns = user_ns
         self._names = user_ns, {name: value for name, value in user_ns.items() if _IPYTHONS_NAMES.fullmatch(name)}
         self._started = started
@@ -78,7 +87,17 @@ class EmbeddedHandler(PythonHandler):
         for name in ("stdout", "stderr"):
             if self._programs[name] is not None:
                 setattr(sys, name, SharedStream(self.kernel.parents, getattr(sys, name), self._programs[name]))
+        if self._gui is not None:
+            self._enable_gui(self._gui)
         self._started()
+
+    def _enable_gui(self, gui: str) -> None:
+        from IPython.core.error import UsageError
+
+        try:
+            self._shell.enable_gui(gui)
+        except UsageError as refusal:
+            raise RuntimeError(str(refusal)) from None
 
     def give_back(self) -> None:
         """Leave the program as it was. Called when the kernel has ended, also when it has not come to its start."""

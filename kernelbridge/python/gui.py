@@ -15,6 +15,7 @@ from collections.abc import Callable
 
 from IPython.core.error import UsageError
 
+from kernelbridge.bridges.guest_loop import GuestLoop
 from kernelbridge.bridges.host_loop import Guest, HostLoop
 
 NO_LOOP = ("inline", "nbagg", "notebook", "ipympl", "widget", "webagg")
@@ -37,6 +38,9 @@ def switch(gui: str | None, active: str | None) -> str | None:
     if gui is not None and gui not in makers:
         raise UsageError(f"no event loop for {gui!r} in this kernel: there are asyncio, {', '.join(makers)}")
     loop = asyncio.get_running_loop()
+    if isinstance(loop, GuestLoop) and (gui is None or gui.startswith("qt")):
+        # The program's own, which runs whatever a cell asks for.
+        return gui
     if not isinstance(loop, HostLoop):
         raise UsageError("this kernel runs on the event loop of another program, which no GUI can join")
     if threading.current_thread() is not threading.main_thread():

@@ -1,4 +1,4 @@
-"""Qt's event loop as the guest of asyncio's.
+"""Qt's event loop as the guest of asyncio's, and as its host.
 
 An exception in a callback is shown as the bindings give it to `sys.excepthook`. They take `sys.exit` there for the
 process's own: PySide ends Python's main thread on the spot, and the kernel has to be restarted.
@@ -64,13 +64,19 @@ def _try(binding: str) -> None:
         raise UsageError(f"Qt has no display to show windows on: {said[0]}")
 
 
-def _loses_none(call: Callable[[], object]) -> bool:
-    """Return whether `call` takes references to None that are not its own, as all of PySide6 6.12.0 does."""
+def _warn_of_lost_references(binding: str, call: Callable[[], object]) -> None:
+    """Warn if `call` takes references to None that are not its own, as all of PySide6 6.12.0 does."""
     calls = 100
     before = sys.getrefcount(None)
     for _ in range(calls):
         call()
-    return before - sys.getrefcount(None) > calls // 2
+    if before - sys.getrefcount(None) > calls // 2:
+        warnings.warn(
+            f"this {binding} loses a reference to None in each call, and before Python 3.12 that ends the process "
+            "after some thousand calls: install another version of it",
+            RuntimeWarning,
+            stacklevel=3,
+        )
 
 
 class QtGuest:
@@ -87,13 +93,7 @@ class QtGuest:
         # Kept, because without a reference it would end at once.
         self._app = core.QCoreApplication.instance() or widgets.QApplication([""])
         self._loop: Any = core.QEventLoop()
-        if _loses_none(self._loop.quit):
-            warnings.warn(
-                f"this {binding} loses a reference to None in each call, and before Python 3.12 that ends the process "
-                "after some thousand calls: install another version of it",
-                RuntimeWarning,
-                stacklevel=2,
-            )
+        _warn_of_lost_references(binding, self._loop.quit)
         self._timer = core.QTimer()
         self._timer.setSingleShot(True)
         self._timer.setTimerType(core.Qt.TimerType.PreciseTimer)
@@ -132,3 +132,39 @@ class QtGuest:
         # It stays readable until asyncio has its turn: a dialog's own loop inside of a callback would spin.
         self._notifier.setEnabled(False)
         self.wake()
+
+
+class QtHost:
+    """Gives asyncio its turns on the loop of the calling thread's Qt application, whenever that runs.
+
+    Takes the `descriptor` to watch, and the `turn` to call. Raises RuntimeError where there is no application.
+    """
+
+    def __init__(self, descriptor: int, turn: Callable[[], None]) -> None:
+        binding = next((name for name in BINDINGS if f"{name}.QtCore" in sys.modules), None)
+        core: Any = None if binding is None else sys.modules[f"{binding}.QtCore"]
+        app = None if core is None else core.QCoreApplication.instance()
+        if binding is None or app is None or app.thread() != core.QThread.currentThread():
+            raise RuntimeError("this thread has no Qt application to run cells on: make the QApplication first")
+        self._timer = core.QTimer()
+        self._timer.setSingleShot(True)
+        self._timer.setTimerType(core.Qt.TimerType.PreciseTimer)
+        self._timer.timeout.connect(turn)
+        self._notifier = core.QSocketNotifier(descriptor, core.QSocketNotifier.Type.Read)
+        self._notifier.setEnabled(False)
+        self._notifier.activated.connect(lambda *_: turn())
+        _warn_of_lost_references(binding, self._timer.stop)
+
+    def watch(self, seconds: float | None) -> None:
+        # Its application may have been deleted, with all that is Qt's.
+        with suppress(RuntimeError):
+            self._notifier.setEnabled(True)
+            if seconds is None:
+                self._timer.stop()
+            else:
+                self._timer.start(math.ceil(seconds * 1000))
+
+    def rest(self) -> None:
+        with suppress(RuntimeError):
+            self._notifier.setEnabled(False)
+            self._timer.stop()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import builtins
 import getpass
+import logging
 import os
 import signal
 import stat
@@ -48,7 +49,7 @@ def state() -> dict[str, Any]:
         "displayhook": sys.displayhook,
         "excepthook": sys.excepthook,
         "breakpointhook": sys.breakpointhook,
-        "prompt": getattr(sys, "ps1", None),
+        "sys": {name: getattr(sys, name, None) for name in ("ps1", "ps2", "ps3", "last_value", "last_exc")},
         "main": sys.modules["__main__"],
         "path": list(sys.path),
         "environment": dict(os.environ),
@@ -140,8 +141,39 @@ def test_the_program_is_as_before_and_another_kernel_may_follow() -> None:
             with EmbeddedKernel() as kernel, ProtocolClient(kernel.connection) as client:
                 # No signal handler is set from a thread.
                 assert signal.getsignal(signal.SIGINT) is before["SIGINT"]
+                run(client, "1 / 0", error("ZeroDivisionError"), replied=execute_reply("error"))
                 run(client, f"x = {number}; In[-1], x", result(f"('x = {number}; In[-1], x', {number})"))
             assert state() == before
+
+
+def test_the_programs_logs_go_on(tmp_path: Path) -> None:
+    """traitlets' way to set up an application's log closes the handlers of all others."""
+    logger, handler = logging.getLogger("the program's"), logging.FileHandler(tmp_path / "log", mode="w")
+    logger.addHandler(handler)
+    try:
+        with EmbeddedKernel() as kernel, ProtocolClient(kernel.connection) as client:
+            logger.warning("meanwhile")
+            run(client, "get_ipython().parent.log.error('the application says')", message("stream"))
+        logger.warning("afterwards")
+    finally:
+        logger.removeHandler(handler)
+        handler.close()
+    assert (tmp_path / "log").read_text() == "meanwhile\nafterwards\n"
+
+
+def test_a_kernel_that_cannot_be_made_leaves_room_for_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError("no more threads")
+
+    with nothing_left():
+        with monkeypatch.context() as patch, pytest.raises(OSError, match="no more threads"):
+            patch.setattr("kernelbridge.python.embed.Kernel", refuse)
+            EmbeddedKernel().__enter__()
+        with monkeypatch.context() as patch, pytest.raises(OSError, match="no more threads"):
+            patch.setattr("threading.Thread.start", refuse)
+            EmbeddedKernel().__enter__()
+        with EmbeddedKernel() as kernel, ProtocolClient(kernel.connection) as client:
+            run(client, "1", result("1"))
 
 
 def test_there_is_one_at_a_time() -> None:
