@@ -10,11 +10,13 @@ import attrs
 
 from kernelbridge.testing.matchers import Matcher
 from kernelbridge.testing.patterns import UNSET, Captured
-from kernelbridge.testing.report import Event, is_text, same_stream
+from kernelbridge.testing.report import Event, hides_kit, is_text, same_stream
 from kernelbridge.wire.connection import Channel
 from kernelbridge.wire.messages import Message
 
 __all__ = ["Owner", "ProtocolChannel", "RequestChannel", "Unread"]
+
+__tracebackhide__ = hides_kit
 
 
 _OPEN_END = "what a placeholder stands for ends where a message of another kind follows: "
@@ -62,7 +64,7 @@ class ProtocolChannel:
         matcher of a stream may take the beginning of it. `parent` is that of all matchers that name none. Raises
         `ProtocolFailure`.
         """
-        expected = [matcher.with_parent(parent) for matcher in matchers]
+        expected = _with_parent(matchers, parent)
         return _Reading(self._client, self, expected).run()
 
     def of(self, request: Message) -> RequestChannel:
@@ -92,13 +94,21 @@ class RequestChannel:
 
     def expect(self, *matchers: Matcher) -> list[Message]:
         """Read as `ProtocolChannel.expect` does, with the request as the parent of all."""
-        expected = [matcher.with_parent(self._request) for matcher in matchers]
+        expected = _with_parent(matchers, self._request)
         return _Reading(self._client, self, expected).run()
 
     def take(self) -> Event:
         first = self.unread[0]
         self._channel.unread.remove(first)
         return first
+
+
+def _with_parent(matchers: Sequence[Matcher], parent: Any) -> list[Matcher]:
+    """Return the matchers; those that name no parent have this one. Raises TypeError for what is no matcher."""
+    for matcher in matchers:
+        if not isinstance(matcher, Matcher):
+            raise TypeError(f"a matcher is expected, such as busy() or stdout('x'), and not {matcher!r:.60}")
+    return [matcher.with_parent(parent) for matcher in matchers]
 
 
 class _Reading:

@@ -19,20 +19,19 @@ from kernelbridge.bridges.clock import Clock, SystemClock
 from kernelbridge.bridges.socket_bridge import Context, Frame
 from kernelbridge.kernel.kernel import Kernel
 from kernelbridge.testing.channel import ProtocolChannel, Unread
+from kernelbridge.testing.line import Line
 from kernelbridge.testing.making import channel_to_kernel
 from kernelbridge.testing.matchers import Matcher, iopub_welcome
-from kernelbridge.testing.probes import Probes
-from kernelbridge.testing.report import Comparison, Event, ProtocolFailure, TimeLine, full_report
-from kernelbridge.testing.sockets import READ_CHANNELS, Sockets, Until
-from kernelbridge.testing.targets import Running, Target, running
+from kernelbridge.testing.report import Comparison, Event, ProtocolFailure, TimeLine, full_report, hides_kit
+from kernelbridge.testing.sockets import READ_CHANNELS, REQUEST_CHANNELS, Sockets, Until
+from kernelbridge.testing.targets import Target, running
 from kernelbridge.wire.connection import Channel
 from kernelbridge.wire.contents import ExecuteRequest, unstructure
-from kernelbridge.wire.errors import WireError
-from kernelbridge.wire.frames import decode, encode
 from kernelbridge.wire.messages import Buffer, Message, Session
-from kernelbridge.wire.signing import Signer
 
 __all__ = ["DEADLINE", "ProtocolClient"]
+
+__tracebackhide__ = hides_kit
 
 DEADLINE: Final = 60.0
 """How long a wait may take, in seconds. Only what would never come meets it."""
@@ -100,34 +99,20 @@ class ProtocolClient:
         self._subscriptions = topics if "" in topics else [*topics, ""]
         self._identity = identity or self.session.session_id.encode()
         self._receive_limit = receive_limit
-        # The number of the last message on IOPub, as far as they have numbers.
-        self._number: int | None = None
-        self._probes = Probes(self._clock.now)
         self._stack = ExitStack()
-        self._running: Running
-        self._sockets: Sockets
-        self._signer: Signer
+        self._connected: Line | None = None
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            self._running = stack.enter_context(
-                running(self._target, self._context, lambda: self.deadline, self._clock)
-            )
-            info = self._running.connection
-            self._signer = Signer(info.key, info.signature_scheme)
-            self._sockets = Sockets(
-                info,
-                self._running.context,
-                self._identity,
-                self._running.ended,
-                self._clock,
-                self._receive_limit,
-            )
-            stack.callback(self._sockets.close)
+            kernel = stack.enter_context(running(self._target, self._context, lambda: self.deadline, self._clock))
+            info = kernel.connection
+            sockets = Sockets(info, kernel.context, self._identity, kernel.ended, self._clock, self._receive_limit)
+            stack.callback(self._disconnect)
+            self._connected = Line(kernel, sockets, self._topics, self._clock)
             for topic in self._subscriptions if self._settle_first else self._topics:
                 self.subscribe(topic)
-            if self._running.start is not None:
-                self._running.start()
+            if kernel.start is not None:
+                kernel.start()
             if self._settle_first:
                 self._settle()
             self._stack = stack.pop_all()
@@ -140,10 +125,20 @@ class ProtocolClient:
         with self._stack:
             self._finish()
 
+    def _disconnect(self) -> None:
+        self._line.sockets.close()
+        self._connected = None
+
+    @property
+    def _line(self) -> Line:
+        if self._connected is None:
+            raise RuntimeError("a client is connected for the time of its with block, and no longer")
+        return self._connected
+
     @property
     def kernel(self) -> Kernel | None:
         """The kernel, where it is in this process."""
-        return self._running.kernel
+        return self._line.kernel.kernel
 
     # What a frontend sends
 
@@ -194,16 +189,16 @@ class ProtocolClient:
             list(buffers),
         )
         where = channel or channel_to_kernel(msg_type)
-        self._used.add(where)
+        self._use(where)
         self._end_expected |= msg_type == "shutdown_request"
         self.time_line.add_request(Event("->", where, self._seconds(), message))
-        self._send(where, encode(message, self._signer))
+        self._send(where, message)
         return message
 
     def send_frames(self, channel: Channel, frames: Sequence[Frame]) -> None:
         """Send frames as they are, for what is no message. The time line does not show them."""
-        self._used.add(channel)
-        self._send(channel, list(frames))
+        self._use(channel)
+        self._send(channel, frames)
 
     def answer(self, value: str, prompt: Message | None = None) -> Message:
         """Answer the `prompt`, by default the input_request that was read last, and return the answer."""
@@ -220,19 +215,19 @@ class ProtocolClient:
 
     def subscribe(self, topic: str | bytes) -> None:
         """Subscribe to one more topic on IOPub. A kernel that knows JEP 65 welcomes it."""
-        self._sockets.subscribe(topic.encode() if isinstance(topic, str) else topic)
+        self._line.sockets.subscribe(topic.encode() if isinstance(topic, str) else topic)
 
     def expect_end(self) -> None:
         """Wait until the kernel has gone. What it sent before can be read then."""
         self._end_expected = True
         end = self._wait_ends()
-        kernel = self._running.kernel
+        kernel = self._line.kernel.kernel
         if kernel is not None:
             if not kernel.wait(self.deadline):
                 self.fail("the kernel does not end", self._late())
             self._read()
             return
-        while not all(self._sockets.gone(channel) for channel in READ_CHANNELS):
+        while not all(self._line.sockets.gone(channel) for channel in READ_CHANNELS):
             if not self._read(end) and end.passed():
                 self.fail("the kernel does not end", self._late())
 
@@ -243,8 +238,8 @@ class ProtocolClient:
         end = self._wait_ends()
         self._read()
         while not channel.unread:
-            if self._sockets.gone(channel.name):
-                fail(self._gone())
+            if self._line.sockets.gone(channel.name):
+                fail(self._line.why_gone())
             if not self._read(end) and end.passed():
                 fail(self._late())
 
@@ -258,7 +253,7 @@ class ProtocolClient:
                     channel.take().read = True
             if end.passed():
                 self.fail("the kernel does not come to rest", f"something still came after {self.deadline:g} s")
-            if self._end_expected and not all(self._sockets.gone(channel) for channel in READ_CHANNELS):
+            if self._end_expected and not all(self._line.sockets.gone(channel) for channel in READ_CHANNELS):
                 self.expect_end()
             elif not self._end_expected:
                 self._come_to_rest()
@@ -275,7 +270,7 @@ class ProtocolClient:
     ) -> NoReturn:
         """Raise `ProtocolFailure` with a report of what was expected, what was seen and what else has come."""
         # Whatever lies ready belongs in the report; one failure is told at a time.
-        self._receive(self._sockets.read())
+        self._receive(self._line.sockets.read())
         comparison = None
         if channel is not None:
             left = [event.view() for event in channel.unread]
@@ -287,7 +282,7 @@ class ProtocolClient:
 
     def _read(self, until: Until | None = None) -> bool:
         """Wait until something comes, not at all by default, take all that has come, and return whether any has."""
-        came = self._sockets.read(until)
+        came = self._line.sockets.read(until)
         problem = self._receive(came)
         if problem is not None:
             self.fail(*problem)
@@ -295,17 +290,8 @@ class ProtocolClient:
 
     def _receive(self, came: Sequence[tuple[Channel, list[Frame]]]) -> tuple[str, str] | None:
         """Take what has come, and return what was wrong first, if anything was."""
-        problem: tuple[str, str] | None = None
-        for name, frames in came:
-            try:
-                message = decode(frames, self._signer)
-            except WireError as error:
-                problem = problem or ("what came is no message", f"{name}: {error}")
-                continue
-            if name == "iopub" and (fault := self._number_fault(message)):
-                problem = problem or ("iopub: the messages are not numbered one by one", fault)
-            if self._probes.take(name, message):
-                continue
+        messages, problem = self._line.messages(came)
+        for name, message in messages:
             event = Event("<-", name, self._seconds(), message)
             self.time_line.events.append(event)
             self._channels[READ_CHANNELS.index(name)].unread.append(event)
@@ -314,56 +300,48 @@ class ProtocolClient:
                 self._end_expected = False
         return problem
 
-    def _number_fault(self, message: Message) -> str:
-        """Return how the number of a message on IOPub does not follow the last one (contract K9)."""
-        last, self._number = self._number, message.seq
-        if last is None or self._number == last + 1 or "" not in self._topics:
-            return ""
-        number = "a message without a number" if self._number is None else f"number {self._number}"
-        return f"{number} came behind number {last}"
-
     def _seconds(self) -> float:
         return self._clock.monotonic() - self._began
 
     def _late(self) -> str:
         return f"nothing came within {self.deadline:g} s"
 
-    def _gone(self) -> str:
-        fate = self._running.fate()
-        return f"the kernel has gone: {fate}" if fate else "the kernel has gone"
+    def _use(self, channel: Channel) -> None:
+        """Learn that something is sent on a channel. Raises ValueError for one on which frontends send nothing."""
+        if channel not in REQUEST_CHANNELS:
+            raise ValueError(f"a frontend sends on {', '.join(REQUEST_CHANNELS)}, not on {channel!r}")
+        self._used.add(channel)
 
-    def _send(self, channel: Channel, frames: list[Frame]) -> None:
-        kernel = self._running.kernel
-        # Of one in this process the connection may end a little after it.
-        if (kernel is not None and kernel.wait(0)) or not self._sockets.send(channel, frames):
-            self.fail(f"nothing can be sent on {channel}", self._gone())
+    def _send(self, channel: Channel, sent: Message | Sequence[Frame]) -> None:
+        if not self._line.send(channel, sent):
+            self.fail(f"nothing can be sent on {channel}", self._line.why_gone())
 
     # The beginning
 
     def _settle(self) -> None:
         """Return when the subscription is in effect, and all that was published before has come and been forgotten."""
         end = self._wait_ends()
-        if self._running.begun is not None and not self._running.begun(self.deadline):
+        if self._line.kernel.begun is not None and not self._line.kernel.begun(self.deadline):
             self.fail("the kernel does not start", self._late())
         headline = "the kernel does not answer a kernel_info_request on Shell"
         whole = 0
         while whole < _PROBES and not (whole and self._welcomed()):
             probe = self._probe("shell")
-            while not self._probes.has_reply(probe):
+            while not self._line.probes.has_reply(probe):
                 self._wait_for_probe("shell", end, headline)
             headline = "the kernel publishes no idle for a kernel_info_request"
             idle_until = end.within(_PROBE_SECONDS)
-            while not self._probes.has_idle(probe) and (self._read(idle_until) or not idle_until.passed()):
+            while not self._line.probes.has_idle(probe) and (self._read(idle_until) or not idle_until.passed()):
                 continue
-            if self._probes.has_idle(probe):
+            if self._line.probes.has_idle(probe):
                 whole += 1
             elif end.passed():
                 self.fail(headline, self._late())
         # Else a question would find nobody, and an end on a channel that was never reached would be waited for.
-        while missing := self._sockets.unconnected():
+        while missing := self._line.sockets.unconnected():
             self._wait_for_probe(missing[0], end, f"there is no connection to the kernel on {missing[0]}")
         if "" not in self._topics:
-            self._sockets.unsubscribe(b"")
+            self._line.sockets.unsubscribe(b"")
         for channel in self._channels:
             channel.unread.clear()
         self.time_line.events.clear()
@@ -374,13 +352,13 @@ class ProtocolClient:
         return any(not welcome.difference(event.message, {}) for event in self.iopub.unread)
 
     def _probe(self, channel: Channel) -> Message:
-        probe = self._probes.make()
-        self._send(channel, encode(probe, self._signer))
+        probe = self._line.probes.make()
+        self._send(channel, probe)
         return probe
 
     def _wait_for_probe(self, channel: Channel, end: Until, headline: str) -> None:
-        if self._sockets.gone(channel):
-            self.fail(headline, self._gone())
+        if self._line.sockets.gone(channel):
+            self.fail(headline, self._line.why_gone())
         if not self._read(end) and end.passed():
             self.fail(headline, self._late())
 
@@ -410,7 +388,7 @@ class ProtocolClient:
         probes = {channel: self._probe(channel) for channel in asked}
         headline = "the kernel does not answer at the end: what it was asked before may still run"
         while not self._unread():
-            missing = [channel for channel, probe in probes.items() if not self._probes.has_reply(probe)]
-            if not missing and ("" not in self._topics or self._probes.has_idle(probes["shell"])):
+            missing = [channel for channel, probe in probes.items() if not self._line.probes.has_reply(probe)]
+            if not missing and ("" not in self._topics or self._line.probes.has_idle(probes["shell"])):
                 return
             self._wait_for_probe(missing[0] if missing else "iopub", end, headline)

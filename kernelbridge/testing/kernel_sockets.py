@@ -13,13 +13,10 @@ import attrs
 import zmq
 
 from kernelbridge.bridges.socket_bridge import Context, Frame, Socket
-from kernelbridge.testing.sockets import drain
+from kernelbridge.testing.sockets import REQUEST_CHANNELS, drain
 from kernelbridge.wire.connection import CHANNELS, Channel, ConnectionInfo, Transport, random_key, write_connection_file
 
-__all__ = ["REQUEST_CHANNELS", "KernelSockets", "Place"]
-
-REQUEST_CHANNELS: Final[tuple[Channel, ...]] = ("control", "shell", "stdin")
-"""The channels on which frontends send messages."""
+__all__ = ["KernelSockets", "Place"]
 
 _READ: Final[tuple[Channel, ...]] = ("iopub", "hb", *REQUEST_CHANNELS)
 """What lies ready on several channels at once is read in this order: subscriptions first."""

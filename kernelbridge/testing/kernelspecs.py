@@ -22,10 +22,12 @@ from typing import Final, TypedDict, Unpack
 
 import attrs
 
-from kernelbridge.testing.report import ProtocolFailure
+from kernelbridge.testing.report import ProtocolFailure, hides_kit
 from kernelbridge.testing.steps import Always, Scriptable
 
 __all__ = ["ProcessOptions", "ScriptFolder", "scripted_kernelspec"]
+
+__tracebackhide__ = hides_kit
 
 _NAME: Final = "scripted"
 

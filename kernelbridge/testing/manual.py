@@ -27,11 +27,12 @@ from kernelbridge.bridges.clock import Clock, SystemClock
 from kernelbridge.bridges.socket_bridge import Context, Frame
 from kernelbridge.frontend.readiness import sends_welcome
 from kernelbridge.testing.client import DEADLINE
-from kernelbridge.testing.kernel_sockets import REQUEST_CHANNELS, KernelSockets, Place
+from kernelbridge.testing.kernel_sockets import KernelSockets, Place
 from kernelbridge.testing.making import Maker, channel_to_kernel
 from kernelbridge.testing.matchers import Matcher, iopub_welcome, message, request
 from kernelbridge.testing.patterns import ANY, Captured
-from kernelbridge.testing.report import Comparison, Event, ProtocolFailure, TimeLine, full_report
+from kernelbridge.testing.report import Comparison, Event, ProtocolFailure, TimeLine, full_report, hides_kit
+from kernelbridge.testing.sockets import REQUEST_CHANNELS
 from kernelbridge.testing.steps import Always, Scriptable, Step, always, as_steps, handle
 from kernelbridge.wire.connection import Channel, ConnectionInfo, Transport
 from kernelbridge.wire.errors import WireError
@@ -40,6 +41,8 @@ from kernelbridge.wire.messages import Message, Session
 from kernelbridge.wire.signing import ReplayGuard, Signer
 
 __all__ = ["ANSWER_KERNEL_INFO", "KernelOptions", "ManualKernel"]
+
+__tracebackhide__ = hides_kit
 
 ANSWER_KERNEL_INFO: Final = always(request("kernel_info"), handle())
 

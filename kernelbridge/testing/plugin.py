@@ -31,7 +31,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Generator, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol, Unpack
 
@@ -54,6 +54,13 @@ _LONGEST_SECTION: Final = 100
 
 _ENDS: Final = pytest.StashKey["list[ProtocolClient | ScriptedKernel]"]()
 _FAILED: Final = pytest.StashKey[bool]()
+
+
+def __tracebackhide__(failure: pytest.ExceptionInfo[BaseException]) -> bool:
+    """Hide the fixtures where a report tells all: what `hides_kit` does, which is imported with the kit."""
+    from kernelbridge.testing.report import hides_kit
+
+    return hides_kit(failure)
 
 
 class _TestFailedError(Exception):
@@ -116,13 +123,14 @@ def protocol_client(request: pytest.FixtureRequest, kernel: Target) -> Iterator[
 
     client = ProtocolClient(kernel, clock=_clock(request))
     request.node.stash[_ENDS].append(client)
-    with _ends_with_the_test(request) as stack:
-        try:
-            stack.enter_context(client)
-        except (BridgeError, WireError) as error:
-            # A kernel that is not installed, or does not start, and a connection file that is none.
-            pytest.fail(str(error), pytrace=False)
-        yield client
+    try:
+        client.__enter__()
+    except (BridgeError, WireError) as error:
+        # A kernel that is not installed, or does not start, and a connection file that is none.
+        pytest.fail(str(error), pytrace=False)
+    yield client
+    failure = _TestFailedError() if request.node.stash[_FAILED] else None
+    client.__exit__(None if failure is None else _TestFailedError, failure, None)
 
 
 class MakeScriptedKernel(Protocol):
@@ -136,7 +144,7 @@ def scripted_kernel(request: pytest.FixtureRequest) -> Iterator[MakeScriptedKern
     """Makes kernels that play scripts: see kernelbridge.testing.ScriptedKernel."""
     from kernelbridge.testing.scripted import ScriptedKernel
 
-    with _ends_with_the_test(request) as stack:
+    with suppress(_TestFailedError), ExitStack() as stack:
 
         def make(*script: Scriptable | Always, **options: Unpack[KernelOptions]) -> ScriptedKernel:
             options.setdefault("clock", _clock(request))
@@ -145,6 +153,8 @@ def scripted_kernel(request: pytest.FixtureRequest) -> Iterator[MakeScriptedKern
             return stack.enter_context(kernel)
 
         yield make
+        if request.node.stash[_FAILED]:
+            raise _TestFailedError
 
 
 @pytest.fixture
@@ -161,14 +171,6 @@ def _clock(request: pytest.FixtureRequest) -> Clock | None:
     if "virtual_clock" in request.fixturenames:
         clock = request.getfixturevalue("virtual_clock")
     return clock
-
-
-@contextmanager
-def _ends_with_the_test(request: pytest.FixtureRequest) -> Iterator[ExitStack]:
-    with suppress(_TestFailedError), ExitStack() as stack:
-        yield stack
-        if request.node.stash[_FAILED]:
-            raise _TestFailedError
 
 
 @pytest.fixture

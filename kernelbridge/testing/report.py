@@ -23,6 +23,7 @@ __all__ = [
     "TimeLine",
     "describe",
     "full_report",
+    "hides_kit",
     "is_text",
     "merge_streams",
     "same_stream",
@@ -39,6 +40,11 @@ class ProtocolFailure(AssertionError):
     def __init__(self, headline: str, report: str) -> None:
         super().__init__(report)
         self.headline = headline
+
+
+def hides_kit(failure: Any) -> bool:
+    """Say to pytest, as a module's ``__tracebackhide__``, that its lines tell nothing where a report tells all."""
+    return bool(failure.errisinstance(ProtocolFailure))
 
 
 @attrs.define(eq=False)

@@ -42,15 +42,17 @@ from typing import Final, Self, Unpack
 from kernelbridge.bridges.channel_bridge import ChannelBridge
 from kernelbridge.bridges.service import Service
 from kernelbridge.bridges.socket_bridge import Context
-from kernelbridge.testing.kernel_sockets import REQUEST_CHANNELS
 from kernelbridge.testing.manual import ANSWER_KERNEL_INFO, KernelOptions, ManualKernel
 from kernelbridge.testing.matchers import request
-from kernelbridge.testing.report import Comparison, TimeLine
+from kernelbridge.testing.report import Comparison, TimeLine, hides_kit
+from kernelbridge.testing.sockets import REQUEST_CHANNELS
 from kernelbridge.testing.steps import Always, Scriptable, Step, always, as_steps, die, handle, outline
 from kernelbridge.wire.connection import ConnectionInfo
 from kernelbridge.wire.messages import Message
 
 __all__ = ["ScriptedKernel"]
+
+__tracebackhide__ = hides_kit
 
 _ANSWERS: Final = (ANSWER_KERNEL_INFO, always(request("shutdown"), handle(), die(0)))
 

@@ -14,10 +14,13 @@ from kernelbridge.bridges.clock_poller import ClockPoller
 from kernelbridge.bridges.socket_bridge import Context, Frame, Socket
 from kernelbridge.wire.connection import Channel, ConnectionInfo, random_curve_keys
 
-__all__ = ["READ_CHANNELS", "Sockets", "Until", "drain", "reach"]
+__all__ = ["READ_CHANNELS", "REQUEST_CHANNELS", "Sockets", "Until", "drain", "reach"]
 
 READ_CHANNELS: tuple[Channel, ...] = ("iopub", "shell", "control", "stdin")
 """The channels on which messages come. What lies ready on several at once is read in this order."""
+
+REQUEST_CHANNELS: tuple[Channel, ...] = ("control", "shell", "stdin")
+"""The channels on which frontends send messages."""
 
 
 @attrs.frozen

@@ -16,7 +16,7 @@ import attrs
 from kernelbridge.testing.making import channel_to_kernel
 from kernelbridge.testing.matchers import Matcher, busy, idle, reply
 from kernelbridge.testing.patterns import ANY, Capture
-from kernelbridge.testing.report import describe
+from kernelbridge.testing.report import describe, hides_kit
 from kernelbridge.wire.connection import Channel
 from kernelbridge.wire.frames import DELIMITER, Frame
 from kernelbridge.wire.messages import Message
@@ -47,6 +47,8 @@ __all__ = [
     "send",
     "truncated",
 ]
+
+__tracebackhide__ = hides_kit
 
 
 class Step(ABC):

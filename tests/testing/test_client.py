@@ -232,6 +232,25 @@ def test_a_wrong_use_is_told_at_once() -> None:
         ProtocolClient(kernel),
     ):
         pass
+    with ProtocolClient(cells()) as client:
+        for given in ([busy(), idle()], busy, "busy"):
+            with pytest.raises(TypeError, match=r"a matcher is expected, such as busy\(\)"):
+                client.iopub.expect(given)  # type: ignore[arg-type]
+        for channel in ("Shell", "iopub"):
+            with pytest.raises(ValueError, match=f"on control, shell, stdin, not on '{channel}'"):
+                client.send("kernel_info_request", channel=channel)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("entered", [False, True], ids=["before", "after"])
+def test_a_client_is_used_within_its_block(entered: bool) -> None:
+    client = ProtocolClient(cells())
+    if entered:
+        with client:
+            pass
+    with pytest.raises(RuntimeError, match="for the time of its with block"):
+        client.execute("hello")
+    with pytest.raises(RuntimeError, match="for the time of its with block"):
+        client.iopub.expect(busy())
 
 
 def test_a_capture_is_kept_only_of_a_message_that_matches() -> None:

@@ -79,6 +79,18 @@ def test_a_test_that_fails_does_not_fail_again_for_what_it_has_not_read(suite: p
     ran.assert_outcomes(failed=1)
 
 
+def test_a_failure_shows_the_lines_of_the_test_and_the_report_and_not_those_of_the_kit(suite: pytest.Pytester) -> None:
+    tests = """
+def test_other_text(protocol_client): run(protocol_client, "hi", "ho")
+def test_left(protocol_client): protocol_client.execute("hi")
+"""
+    ran = run(suite, tests)
+    ran.assert_outcomes(passed=1, failed=1, errors=1)
+    ran.stdout.fnmatch_lines([">*client.iopub.expect(*", "E *ProtocolFailure: iopub: message 3 of 4 is not *"])
+    ran.stdout.no_fnmatch_line("*kernelbridge/testing/*")
+    run(suite, tests, "--full-trace").stdout.fnmatch_lines("*kernelbridge/testing/*")
+
+
 def test_without_a_kernel_of_its_own_a_suite_names_one_in_its_settings(
     pytester: pytest.Pytester, tmp_path: Path
 ) -> None:

@@ -13,7 +13,7 @@ from typing import Any, Final, NoReturn
 
 from kernelbridge.bridges.socket_bridge import Context
 from kernelbridge.testing.client import DEADLINE, ProtocolClient
-from kernelbridge.testing.report import describe, is_text
+from kernelbridge.testing.report import describe, hides_kit, is_text
 from kernelbridge.testing.targets import Target
 from kernelbridge.testing.transcripts.records import Record
 from kernelbridge.testing.transcripts.transcript import Transcript
@@ -21,6 +21,8 @@ from kernelbridge.wire.connection import Channel
 from kernelbridge.wire.messages import Message
 
 __all__ = ["play_frontend"]
+
+__tracebackhide__ = hides_kit
 
 _UNASKED: Final = frozenset({"iopub_welcome", "status"})
 """What a kernel may say without being asked, and at a time of its own."""

@@ -6,10 +6,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from kernelbridge.testing.client import ProtocolClient
+from kernelbridge.testing.report import hides_kit
 from kernelbridge.testing.transcripts.records import TranscriptError
 from kernelbridge.testing.transcripts.transcript import NOTHING, Transcript
 
 __all__ = ["UPDATE_OPTION", "StoredTranscripts"]
+
+__tracebackhide__ = hides_kit
 
 UPDATE_OPTION = "--update-transcripts"
 
