@@ -9,10 +9,13 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import os
+import sys
 import threading
 from collections.abc import Callable, Coroutine
 from types import TracebackType
-from typing import Any
+from typing import Any, NoReturn
+from weakref import WeakSet
 
 from kernelbridge.bridges.clock import Clock
 from kernelbridge.bridges.host_loop import HostLoop
@@ -102,8 +105,11 @@ class Execution:
         self._queue: LoopBridge[list[Request] | None] = LoopBridge()
         # Set by any thread, once.
         self._ending = False
+        # The thread and the loop on which it serves.
+        self._serves: tuple[int, asyncio.AbstractEventLoop] | None = None
         self.interrupts = interrupts
         """How what runs is interrupted."""
+        _all.add(self)
 
     def beside(self, lane: Lane) -> Execution:
         """Return one more, for another thread: it runs the same language, with the same outputs, comms and count."""
@@ -126,12 +132,18 @@ class Execution:
     async def serve(self, ready: Callable[[], None]) -> None:
         """Run what comes until `end`. Calls `ready` when the first request may come."""
         self.interrupts.attach()
+        self._serves = threading.get_ident(), asyncio.get_running_loop()
         ready()
         while (requests := await self._queue.take()) is not None and not self._ending:
             await self._run_row(requests)
             if not self._queue.empty():
                 # Tasks that cells have started get their turn also while requests keep coming.
                 await asyncio.sleep(0)
+
+    def _forked(self) -> None:
+        """Be a forked child's copy: let the child, if a request has forked it, end when it comes back to the loop."""
+        if self._serves is not None and self._serves[0] == threading.get_ident() and self._parents.handles():
+            self._serves[1].call_soon(end_child)
 
     async def _run_row(self, requests: list[Request]) -> None:
         beside = self._lane is not None
@@ -148,6 +160,8 @@ class Execution:
             else:
                 reply, failed = await self._run_request(request)
                 self._handler.settle()
+            if self._outputs.lost:
+                end_child()
         if not beside:
             self._parents.rest()
         self._finished(Finished(reply, failed, len(requests), self._lane))
@@ -190,6 +204,31 @@ class Execution:
         except WireError as refusal:
             content = Error(ename=reply.ename, evalue=str(refusal), traceback=[f"{reply.ename}: {refusal}"])
             self._outputs.publish("error", unstructure(content), request.header)
+
+
+def end_child(status: int = 0) -> NoReturn:
+    """End a forked child. It must not come back to the kernel.
+
+    It has the descriptors of the kernel's event loop and sockets, and would take what wakes those for its own.
+    """
+    try:
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                stream.flush()
+    finally:
+        os._exit(status)
+
+
+_all: WeakSet[Execution] = WeakSet()
+
+
+def _forget_all() -> None:
+    for execution in _all:
+        execution._forked()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_all)
 
 
 def run_on_loop(serve: Callable[[], Coroutine[Any, Any, None]]) -> None:

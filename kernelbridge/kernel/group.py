@@ -10,6 +10,7 @@ A kernel that was started by hand is in a job of the shell's session, where othe
 
 from __future__ import annotations
 
+import atexit
 import os
 import select
 import signal
@@ -24,6 +25,12 @@ TERMINATE_SECONDS = 0.5
 """How long they may take to end of SIGTERM before they are killed. In real time, as all that other processes do."""
 
 _TRACKER = b"resource_tracker"
+
+
+def end_group_at_exit() -> None:
+    """Have `end_group` called when this process exits. A forked child inherits that, and has no such group."""
+    kernel = os.getpid()
+    atexit.register(lambda: end_group() if os.getpid() == kernel else None)
 
 
 def end_group(seconds: float = TERMINATE_SECONDS) -> None:

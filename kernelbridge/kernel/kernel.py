@@ -12,7 +12,6 @@ Heartbeat <-------> Heartbeat thread
 
 from __future__ import annotations
 
-import atexit
 import logging
 import os
 import threading
@@ -33,7 +32,7 @@ from kernelbridge.kernel.binding import bind_channel, remove_files, remove_left_
 from kernelbridge.kernel.comms import Comms
 from kernelbridge.kernel.control import Control
 from kernelbridge.kernel.execution import Execution, run_on_loop
-from kernelbridge.kernel.group import end_group
+from kernelbridge.kernel.group import end_group_at_exit
 from kernelbridge.kernel.handler import Handler
 from kernelbridge.kernel.heartbeat import Heartbeat
 from kernelbridge.kernel.interrupts import Interrupts
@@ -213,7 +212,7 @@ class Kernel:
             run_on_loop(self.aserve)
             return
         # Early, so that it runs late: after the hooks of the code that runs here, which may end its children better.
-        atexit.register(end_group)
+        end_group_at_exit()
         with Parent.named() as self._control.parent:
             try:
                 if self._control.parent.gone:

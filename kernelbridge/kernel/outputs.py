@@ -279,5 +279,6 @@ def _forget_all() -> None:
         outputs._forget()
 
 
-# A forked child has no IOPub thread, and copies of locks that nobody may ever release.
-os.register_at_fork(after_in_child=_forget_all)
+if hasattr(os, "register_at_fork"):
+    # A forked child has no IOPub thread, and copies of locks that nobody may ever release.
+    os.register_at_fork(after_in_child=_forget_all)

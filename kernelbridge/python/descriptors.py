@@ -275,5 +275,5 @@ def _forget_all() -> None:
         descriptors._forget()
 
 
-if sys.platform != "win32":
+if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_all)

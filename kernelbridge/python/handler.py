@@ -18,6 +18,7 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from kernelbridge.kernel.execution import end_child
 from kernelbridge.kernel.group import end_group
 from kernelbridge.kernel.handler import Handler, error_value
 from kernelbridge.kernel.stdin import StdinError
@@ -41,6 +42,8 @@ from kernelbridge.wire.contents import (
 )
 
 if TYPE_CHECKING:
+    from IPython.core.interactiveshell import ExecutionResult
+
     from kernelbridge.python.app import IPKernelApp
     from kernelbridge.python.cells import Cell
     from kernelbridge.python.debugger import Debugger
@@ -212,7 +215,7 @@ class PythonHandler(Handler):
             )
         finally:
             if self.kernel.outputs.lost:
-                self._end_child(cell)
+                self._end_child(cell, result)
             shell.events.trigger("post_execute")
             if not request.silent:
                 shell.events.trigger("post_run_cell", result)
@@ -240,17 +243,17 @@ class PythonHandler(Handler):
             payload=cell.payload,
         )
 
-    def _end_child(self, cell: Cell) -> NoReturn:
-        """End a forked child where its cell ends: beyond, it would take what wakes the kernel's event loop for its own.
+    def _end_child(self, cell: Cell, result: ExecutionResult | None) -> NoReturn:
+        """End a forked child where its cell ends, with the status that its code has given to `sys.exit`.
 
         What it has shown of an error is let go, and so is written where it is seen.
         """
+        error = None if result is None else result.error_in_exec
+        if isinstance(error, SystemExit) and isinstance(error.code, int | None):
+            end_child(error.code or 0)
         if cell.traceback is not None:
             sys.stderr.write("\n".join([*cell.traceback, ""]))
-        self._descriptors.flush()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(0 if cell.traceback is None else 1)
+        end_child(0 if cell.traceback is None else 1)
 
     def complete(self, request: CompleteRequest) -> CompleteReply:
         from IPython.core.completer import provisionalcompleter, rectify_completions

@@ -353,6 +353,13 @@ def test_a_forked_child_does_not_stop(debug: Debug) -> None:
     assert debug.ask("threads") == {"threads": [{"id": MAIN, "name": "MainThread"}]}
 
 
+def test_a_forked_child_ends_where_its_cell_does_and_says_nothing_to_the_debugger(debug: Debug) -> None:
+    """At a cell's end the kernel asks debugpy whether it has said all, on a connection that the child has, too."""
+    run(debug.client, "import os\nchild = os.fork()")
+    run(debug.client, "os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])", result("0"))
+    assert debug.ask("threads") == {"threads": [{"id": MAIN, "name": "MainThread"}]}
+
+
 def test_a_shutdown_ends_a_kernel_that_is_stopped_and_its_files(tmp_path: Path) -> None:
     with process(PYTHON_KERNEL, tmp_path) as (started, info, _), ProtocolClient(info) as client:
         debug = Debug(client)

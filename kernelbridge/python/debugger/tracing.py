@@ -31,7 +31,8 @@ def connect() -> socket.socket:
         raise
     finally:
         pydevd.start_client = dial
-    os.register_at_fork(after_in_child=lambda: _forked(pydevd))
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=lambda: _forked(pydevd))
     return ours
 
 
