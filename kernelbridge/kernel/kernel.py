@@ -458,6 +458,11 @@ class Kernel:
         return self.parents.request()
 
     @property
+    def subshell_ids(self) -> list[str]:
+        """The ids of the subshells (JEP 91)."""
+        return [] if self._subshells is None else self._subshells.ids()
+
+    @property
     def execution_count(self) -> int:
         """The number of the last execution that was counted. A language that starts over sets it."""
         return self._execution.count.value

@@ -99,7 +99,7 @@ class Subshells:
             return self._create()
         if isinstance(content, DeleteSubshellRequest):
             return self._delete(content)
-        return ListSubshellReply(subshell_id=list(self._open))
+        return ListSubshellReply(subshell_id=self.ids())
 
     def _create(self) -> Content:
         new = Subshell(self._make, self._on_crash)
@@ -127,6 +127,10 @@ class Subshells:
         return DeleteSubshellReply()
 
     # For any thread
+
+    def ids(self) -> list[str]:
+        """Return the ids of those that are not deleted."""
+        return list(self._open)
 
     def find(self, subshell_id: str) -> Lane | None:
         """Return the lane of the subshell with this id, None if there is none."""

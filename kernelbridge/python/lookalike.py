@@ -21,6 +21,8 @@ import comm
 from comm.base_comm import CommManager
 
 from kernelbridge.kernel.kernel import Kernel
+from kernelbridge.python.messages import IOPUB_SOCKET, IOPubSocket, LookalikeSession
+from kernelbridge.wire.messages import Buffer
 
 AfterImport = Callable[[Any], object]
 
@@ -31,6 +33,8 @@ class LookalikeKernel:
     def __init__(self, kernel: Kernel, comm_manager: CommManager) -> None:
         self._kernel = kernel
         self.comm_manager = comm_manager
+        self.session = LookalikeSession(kernel)
+        self.iopub_socket = IOPUB_SOCKET
 
     @property
     def shell(self) -> Any:
@@ -44,6 +48,35 @@ class LookalikeKernel:
 
     def set_parent(self, ident: object, parent: dict[str, Any], channel: str = "shell") -> None:
         self.shell.set_parent(parent)
+
+    def send_response(
+        self,
+        stream: IOPubSocket,
+        msg_or_type: str | dict[str, Any],
+        content: Mapping[str, Any] | None = None,
+        ident: object = None,
+        buffers: Sequence[Buffer] | None = None,
+        track: bool = False,
+        header: Mapping[str, Any] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        channel: str | None = None,
+    ) -> dict[str, Any]:
+        """Do what `session.send` does, for the request that is handled here and now."""
+        return self.session.send(stream, msg_or_type, content, None, ident, buffers, track, header, metadata)
+
+    def do_shutdown(self, restart: bool) -> dict[str, Any]:
+        """End the kernel after this cell, as ``exit`` does. A server that looks after it starts it again."""
+        self.shell.exit_now = True
+        return {"status": "ok", "restart": restart}
+
+    @property
+    def user_ns(self) -> dict[str, Any]:
+        namespace: dict[str, Any] = self.shell.user_ns
+        return namespace
+
+    @property
+    def log(self) -> Any:
+        return self.shell.parent.log
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._kernel, name)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+import threading
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from IPython.utils.process import arg_split
 
 @magics_class
 class KernelMagics(Magics):
-    """%edit, %clear, %less, %more, %man, %connect_info, %qtconsole and %autosave, as ipykernel has them."""
+    """%edit, %clear, %less, %more, %man, %connect_info, %qtconsole, %subshell and %autosave, as ipykernel has them."""
 
     @line_magic
     def edit(self, parameter_s: str = "", last_call: list[str] | None = None) -> None:
@@ -83,6 +85,17 @@ class KernelMagics(Magics):
         command = [sys.executable, "-m", "qtconsole", "--existing", file, *arg_split(parameter_s)]
         # A session of its own, so that interrupting the kernel does not end it.
         subprocess.Popen(command, start_new_session=True)  # noqa: S603
+
+    @line_magic
+    def subshell(self, parameter_s: str = "") -> None:
+        """Print in which subshell and thread this runs, and which subshells there are."""
+        kernel = self.shell.kernel
+        print(f"subshell id: {kernel.request.header.subshell_id}")
+        print(f"thread id: {threading.get_ident()}")
+        print(f"main thread id: {threading.main_thread().ident}")
+        print(f"pid: {os.getpid()}")
+        print(f"thread count: {threading.active_count()}")
+        print(f"subshell list: {kernel.subshell_ids}")
 
     @line_magic
     def autosave(self, parameter_s: str = "") -> None:

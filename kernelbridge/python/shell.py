@@ -29,10 +29,11 @@ from kernelbridge.python.cells import (
 )
 from kernelbridge.python.lookalike import explain_absence
 from kernelbridge.python.magics import KernelMagics
+from kernelbridge.python.messages import IOPUB_SOCKET, Hooked
 from kernelbridge.wire.messages import Message
 
 
-class KernelDisplayHook(DisplayHook):
+class KernelDisplayHook(Hooked, DisplayHook):
     """Shows the value of the last expression as an ``execute_result``."""
 
     @property
@@ -63,26 +64,23 @@ class KernelDisplayHook(DisplayHook):
         cell = self.shell.cells.current
         cell.formatting = False
         if cell.shown is not None:
-            self.shell.kernel.publish("execute_result", cell.shown)
+            self._publish("execute_result", cell.shown)
         cell.shown = None
 
 
-class KernelDisplayPublisher(DisplayPublisher):
+class KernelDisplayPublisher(Hooked, DisplayPublisher):
     """Shows what is displayed as ``display_data``, and updates and clears it.
 
     It has the three names of ipykernel's by which jupyter_client's `execute_interactive`, called in a cell, shows there
     what the other kernel shows.
     """
 
-    pub_socket = None
+    pub_socket = IOPUB_SOCKET
     parent_header = None
 
     @property
-    def session(self) -> KernelDisplayPublisher:
-        return self
-
-    def send(self, socket: None, msg_type: str, content: dict[str, Any], parent: None = None) -> None:
-        self.shell.kernel.publish(msg_type, content)
+    def session(self) -> Any:
+        return self.shell.kernel.session
 
     def publish(
         self,
@@ -95,10 +93,10 @@ class KernelDisplayPublisher(DisplayPublisher):
     ) -> None:
         self._validate_data(data, metadata)
         content = {"data": data, "metadata": metadata or {}, "transient": transient or {}}
-        self.shell.kernel.publish("update_display_data" if update else "display_data", content)
+        self._publish("update_display_data" if update else "display_data", content)
 
     def clear_output(self, wait: bool = False) -> None:
-        self.shell.kernel.publish("clear_output", {"wait": wait})
+        self._publish("clear_output", {"wait": wait})
 
 
 class ZMQInteractiveShell(InteractiveShell):
