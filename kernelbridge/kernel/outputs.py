@@ -25,6 +25,10 @@ from kernelbridge.wire.packing import pack
 STREAM_CHARACTERS = 2**18
 """A text that has grown to this size takes no more, so that a program that never pauses is shown in pieces."""
 
+FULL_TEXTS = 4
+"""So many texts of that size may wait to be sent; then their writer waits, so that what is printed faster than it is
+read from the queue waits in the program and not in memory."""
+
 
 @attrs.frozen
 class Publication:
@@ -61,18 +65,19 @@ class StreamText:
         self._open = True
         # Written by any, and so not exact where threads write at the same time: they bound what comes, roughly.
         self._size = len(text)
-        self._full = self._size >= room and not _is_begun(text)
+        self.full = self._size >= room and not _is_begun(text)
+        """Whether it takes no more, because it is as long as a text may get."""
         # Held by who takes, or asks what was taken. Reentrant: the garbage collector may run a __del__ that prints.
         self._lock = threading.RLock()
 
     def add(self, text: str) -> bool:
         """Add `text`, or return False when this text takes no more."""
-        if self._full or not self._open:
+        if self.full or not self._open:
             return False
         self._parts.append(text)
         self._size += len(text)
         if self._size >= self._room:
-            self._full = not _is_begun(text)
+            self.full = not _is_begun(text)
         return self._open or self._has_taken(text)
 
     def _has_taken(self, text: str) -> bool:
@@ -166,6 +171,8 @@ class Outputs:
         self._tail: StreamText | None = None
         self._holder: int | None = None
         self._late: deque[Item] = deque()
+        # How many texts have become full since a writer waited. Counted by any; it need not be exact.
+        self._full = 0
         _all.add(self)
 
     def publish(
@@ -200,9 +207,18 @@ class Outputs:
         if tail is not None and tail.name == name and tail.parent is parent and tail.add(text):
             return
         while text:
+            if self._tail is not None and self._tail.full:
+                self._pace()
             end = self._room + 1 if _is_begun(text[: self._room]) else self._room
             self._put(StreamText(name, parent, text[:end], self._room))
             text = text[end:]
+
+    def _pace(self) -> None:
+        """Count a text that is full, and wait for those that were, when they are too many."""
+        self._full += 1
+        if self._full >= FULL_TEXTS:
+            self._full = 0
+            self.flush()
 
     def may_wait(self) -> bool:
         """Return whether the caller may wait for a thread that puts: not where that would wait for the caller."""

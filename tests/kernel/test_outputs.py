@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from kernelbridge.kernel.outputs import Item, Outputs, StreamText
+from kernelbridge.kernel.outputs import FULL_TEXTS, STREAM_CHARACTERS, Flush, Item, Outputs, StreamText
 from kernelbridge.testing import DEADLINE
 
 
@@ -152,3 +152,26 @@ def test_k3_a_line_that_is_begun_while_all_is_taken_is_held_back() -> None:
     assert text.take(0) == ("whole\n", 3)
     assert text.add("un\n")
     assert text.take(3) == ("begun\n", 0)
+
+
+def test_what_is_printed_faster_than_it_is_sent_waits_in_the_program() -> None:
+    """Not in memory: the queue holds some full texts, and then the writer waits until they are on the socket."""
+    waiting: list[int] = []
+    texts: list[StreamText] = []
+
+    def enqueue(item: Item, ring: bool) -> bool:
+        if isinstance(item, Flush):
+            waiting.append(len(texts))
+            texts.clear()
+            item.done()
+        elif isinstance(item, StreamText):
+            texts.append(item)
+        return True
+
+    outputs = Outputs(enqueue, lambda: None)
+    for _ in range(2 * FULL_TEXTS + 1):
+        outputs.write("stdout", "x" * (STREAM_CHARACTERS - 1), None)
+        outputs.write("stdout", "\n", None)
+    assert waiting == [FULL_TEXTS, FULL_TEXTS]
+    outputs.write("stdout", "x" * STREAM_CHARACTERS * (FULL_TEXTS + 1), None)
+    assert waiting == [FULL_TEXTS] * 3
