@@ -14,8 +14,8 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
-from importlib.metadata import version
-from importlib.util import find_spec
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from kernelbridge.kernel.execution import end_child
@@ -114,7 +114,7 @@ class PythonHandler(Handler):
 
     @property
     def banner(self) -> str:  # type: ignore[override]
-        return f"Python {sys.version}\nIPython {version('ipython')}, kernelbridge {__version__}\n"
+        return f"Python {sys.version}\nIPython {_ipython_version()}, kernelbridge {__version__}\n"
 
     @property
     def debugger(self) -> bool:  # type: ignore[override]
@@ -319,6 +319,19 @@ class PythonHandler(Handler):
             return self.kernel.input(prompt, password)
         except StdinError as refusal:
             raise _not_implemented(refusal) from None
+
+
+def _ipython_version() -> str:
+    """Return what IPython's own file for it says.
+
+    IPython itself may just be loaded, on another thread, and importlib.metadata brings a megabyte of modules, `email`
+    among them, that a kernel has no other use for.
+    """
+    package: Any = find_spec("IPython")
+    release: Any = spec_from_file_location("release", Path(package.origin).with_name("core") / "release.py")
+    module: Any = module_from_spec(release)
+    release.loader.exec_module(module)
+    return str(module.version)
 
 
 def _exit() -> None:
