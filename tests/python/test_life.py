@@ -79,6 +79,33 @@ def test_what_is_printed_at_the_very_end_is_shown(own: Process) -> None:
     assert started.wait(DEADLINE) == 0
 
 
+UNCLOSED = """
+import sys, types
+class Says:
+    def __del__(self):
+        with open({deleted!r}, "w") as file:
+            file.write("deleted")
+says = Says()
+says.itself = says
+kept = sys.modules["kept"] = types.ModuleType("kept")
+kept.file = open({written!r}, "w")
+kept.file.write("written")
+kept.file.itself = kept.file
+"""
+
+
+def test_what_cells_leave_is_deleted_and_written_at_the_end(own: Process, tmp_path: Path) -> None:
+    """In circles, too, which only the garbage collector finds."""
+    started, info = own
+    deleted, written = tmp_path / "deleted", tmp_path / "written"
+    with ProtocolClient(info) as client:
+        run(client, UNCLOSED.format(deleted=str(deleted), written=str(written)) + "exit()")
+        client.expect_end()
+    assert started.wait(DEADLINE) == 0
+    assert deleted.read_text() == "deleted"
+    assert written.read_text() == "written"
+
+
 def test_a_thread_that_does_not_end_keeps_no_process_alive(own: Process) -> None:
     """The last resort: a process that was asked to end is gone before a frontend would kill it."""
     started, info = own
