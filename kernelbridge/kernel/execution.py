@@ -68,6 +68,12 @@ class ExecutionCount:
             self.value += 1
             return self.value
 
+    def go_back(self, number: int, to: int) -> None:
+        """Go on from `to`, because execution `number` was none or starts over; unless one was counted since."""
+        with self._lock:
+            if self.value == number:
+                self.value = to
+
 
 class Execution:
     """Runs requests. Takes `finished`, which tells the Shell thread that what it gave has ended.

@@ -464,12 +464,15 @@ class Kernel:
 
     @property
     def execution_count(self) -> int:
-        """The number of the last execution that was counted. A language that starts over sets it."""
+        """The number of the last execution that was counted."""
         return self._execution.count.value
 
-    @execution_count.setter
-    def execution_count(self, count: int) -> None:
-        self._execution.count.value = count
+    def count_back(self, number: int, to: int) -> None:
+        """Let `to` be the last number instead of that of the execution which runs: it was none, or it starts over.
+
+        Where another shell has counted one since, that number stays: no two executions may have the same.
+        """
+        self._execution.count.go_back(number, to)
 
     @contextmanager
     def parent(self, request: Message | None) -> Iterator[None]:

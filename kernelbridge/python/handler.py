@@ -220,10 +220,9 @@ class PythonHandler(Handler):
             if not request.silent:
                 shell.events.trigger("post_run_cell", result)
             self._descriptors.flush()
-        counted = cell.execution_count == execution_count + 1
-        if request.counts and not counted and self.kernel.execution_count == execution_count:
-            # The cell has reset the counter (%reset), or was empty. What other shells have counted since stays.
-            self.kernel.execution_count = cell.execution_count - 1
+        if request.counts and cell.execution_count != execution_count + 1:
+            # The cell has reset the counter (%reset), or was empty.
+            self.kernel.count_back(execution_count, cell.execution_count - 1)
         if shell.exit_now:
             self.kernel.end()
         error = result.error_before_exec or result.error_in_exec or cell.display_error

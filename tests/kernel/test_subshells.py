@@ -173,6 +173,24 @@ def test_two_subshells_and_the_main_shell_run_at_the_same_time() -> None:
         assert sorted(counts) == [1, 2, 3]
 
 
+def test_an_execution_that_starts_over_takes_no_number_from_one_that_came_since(
+    handler: Beside, client: ProtocolClient
+) -> None:
+    def starts_over(kernel: Kernel) -> None:
+        handler.cells["wait"](kernel)
+        kernel.count_back(1, 0)
+
+    handler.cells["starts over"] = starts_over
+    main = begun(client, "starts over", None, WAITS)
+    assert run_in(client, create(client), "hello", HELLO).content["execution_count"] == 2
+    handler.go.set()
+    ended(client, main)
+    assert run(client, "hello", HELLO).content["execution_count"] == 3
+    handler.cells["starts over"] = lambda kernel: kernel.count_back(4, 0)
+    run(client, "starts over")
+    assert run(client, "hello", HELLO).content["execution_count"] == 1
+
+
 def test_the_requests_of_one_subshell_have_their_turn_in_order(handler: Beside, client: ProtocolClient) -> None:
     subshell = create(client)
     first = begun(client, "wait", subshell, WAITS)
