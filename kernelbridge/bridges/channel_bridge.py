@@ -99,6 +99,11 @@ class ChannelBridge(Generic[T]):
                     self._bell.send(b"", zmq.NOBLOCK)
                     self._asleep = False
 
+    def remind(self) -> None:
+        """Ring for what was put without a ring, unless the reader has it already."""
+        if self._items:
+            self.ring()
+
     # The reader's side: one thread
 
     def open(self) -> zmq.Socket[bytes]:
@@ -118,14 +123,10 @@ class ChannelBridge(Generic[T]):
         return False
 
     def answer(self) -> None:
-        """Take the rings that have come."""
+        """Take a ring that has come. There is seldom another; if there is, the poll says so at once."""
         if self._ear is None:
             raise RuntimeError("the reader's end is not open")
-        try:
-            while True:
-                self._ear.recv(zmq.NOBLOCK)
-        except zmq.Again:
-            return
+        self._ear.recv(zmq.NOBLOCK)
 
     def take(self, limit: int = 256) -> list[T]:
         """Return what is in the queue, in the order of the puts; at most `limit`, so that sockets get their turn."""

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Generic, TypeVar
 
 import zmq
+from zmq import backend
 
 from kernelbridge.bridges.channel_bridge import ChannelBridge
 from kernelbridge.bridges.clock import Attendance, Clock
@@ -35,6 +36,11 @@ of the end of each borrowed frame through a socket and a thread of their own."""
 # Plain integers: pyzmq's flags are enums, and joining two costs as much as sending a frame.
 _LAST = int(zmq.NOBLOCK)
 _MORE = int(zmq.NOBLOCK | zmq.SNDMORE)
+_EVENTS = int(zmq.EVENTS)
+_POLLIN = int(zmq.POLLIN)
+
+# What `Socket.send` comes down to, without the options of other kinds of sockets, which cost more than the frame.
+_send = backend.Socket.send
 
 _READS_IN_A_ROW = 100
 """How many messages are read from one socket before the others, and the channel bridge, get their turn."""
@@ -80,7 +86,7 @@ class SocketBridge(Service, Generic[T]):
 
     def ring(self) -> None:
         """Let the thread hear of what was put without a ring."""
-        self._inbox.ring()
+        self._inbox.remind()
 
     def wake(self) -> None:
         self._inbox.put(_Stop())
@@ -136,7 +142,7 @@ class SocketBridge(Service, Generic[T]):
     def drain(self, socket: Socket) -> None:
         """Read what has arrived on `socket`, now and on the thread, up to a bound that no flood gets past."""
         for _ in range(_ROWS_IN_A_DRAIN):
-            if not self._read(socket):
+            if not _readable(socket) or not self._read(socket):
                 return
 
     # The loop
@@ -146,7 +152,7 @@ class SocketBridge(Service, Generic[T]):
         self._poller.register(ear, zmq.POLLIN)
         try:
             self.open_sockets()
-            with self.clock.attend(self.name, self.ring) as self._attendance:
+            with self.clock.attend(self.name, self._inbox.ring) as self._attendance:
                 self.ready()
                 while not self._stopping:
                     self._turn(ear)
@@ -195,19 +201,22 @@ class SocketBridge(Service, Generic[T]):
         return None if seconds is None else math.ceil(seconds * 1000)
 
     def _read(self, socket: Socket) -> bool:
-        """Read a row of messages. Returns whether there may be more."""
+        """Read a row of messages from a socket that has one. Returns whether there may be more."""
         read, after_reads = self._readers[socket]
+        left = _READS_IN_A_ROW
         more = True
-        for _ in range(_READS_IN_A_ROW):
-            try:
-                frames = receive(socket)
-            except zmq.Again:
-                more = False
-                break
-            read(frames)
+        while more and left:
+            read(receive(socket))
+            left -= 1
+            more = _readable(socket)
         if after_reads is not None:
             after_reads()
         return more
+
+
+def _readable(socket: Socket) -> bool:
+    """Return whether a message has arrived. To be told by an exception that none has costs three times as much."""
+    return bool(socket.get(_EVENTS) & _POLLIN)
 
 
 def receive(socket: Socket) -> list[Frame]:
@@ -224,8 +233,8 @@ def receive(socket: Socket) -> list[Frame]:
 def send(socket: Socket, frames: Sequence[Frame]) -> None:
     """Send `frames` as one message, without waiting. Raises `zmq.Again`, or what a ROUTER raises for a lost peer.
 
-    A loop over `send` costs a third of `send_multipart`, which looks at each part twice.
+    This loop costs a fifth of `send_multipart`, which looks at each part twice.
     """
     last = len(frames) - 1
     for number, frame in enumerate(frames):
-        socket.send(frame, _LAST if number == last else _MORE, copy=len(frame) < ZERO_COPY_BYTES)
+        _send(socket, frame, _LAST if number == last else _MORE, len(frame) < ZERO_COPY_BYTES)
