@@ -123,10 +123,13 @@ class ChannelBridge(Generic[T]):
         return False
 
     def answer(self) -> None:
-        """Take a ring that has come. There is seldom another; if there is, the poll says so at once."""
+        """Take a ring, if one has come. There is seldom a second, and then the next poll says so at once."""
         if self._ear is None:
             raise RuntimeError("the reader's end is not open")
-        self._ear.recv(zmq.NOBLOCK)
+        try:
+            self._ear.recv(zmq.NOBLOCK)
+        except zmq.Again:
+            return
 
     def take(self, limit: int = 256) -> list[T]:
         """Return what is in the queue, in the order of the puts; at most `limit`, so that sockets get their turn."""

@@ -40,7 +40,7 @@ _EVENTS = int(zmq.EVENTS)
 _POLLIN = int(zmq.POLLIN)
 
 # What `Socket.send` comes down to, without the options of other kinds of sockets, which cost more than the frame.
-_send = backend.Socket.send
+_send: Callable[..., object] = backend.Socket.send
 
 _READS_IN_A_ROW = 100
 """How many messages are read from one socket before the others, and the channel bridge, get their turn."""
@@ -216,7 +216,7 @@ class SocketBridge(Service, Generic[T]):
 
 def _readable(socket: Socket) -> bool:
     """Return whether a message has arrived. To be told by an exception that none has costs three times as much."""
-    return bool(socket.get(_EVENTS) & _POLLIN)
+    return bool(int(socket.get(_EVENTS)) & _POLLIN)
 
 
 def receive(socket: Socket) -> list[Frame]:

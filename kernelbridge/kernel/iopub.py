@@ -234,7 +234,7 @@ class IOPub(SocketBridge[Item]):
             metadata = b"%b,%b" % (metadata[:-1], publication.metadata[1:])
         frames = assemble(
             [publication.msg_type.encode() if publication.topic is None else publication.topic],
-            self._session.header(publication.msg_type).to_json(),
+            self._session.header_json(publication.msg_type),
             parent_json(publication.parent),
             metadata,
             publication.content,

@@ -211,7 +211,7 @@ class RouterChannel(SocketBridge[T]):
         content = reply.content
         return assemble(
             request.message.identities,
-            self._wire.session.header(request.reply_type).to_json(),
+            self._wire.session.header_json(request.reply_type),
             request.header.to_json(),
             pack(reply.metadata) if reply.metadata else b"{}",
             content if isinstance(content, bytes) else pack(unstructure(content)),

@@ -30,6 +30,7 @@ from kernelbridge.python.cells import (
 from kernelbridge.python.lookalike import explain_absence
 from kernelbridge.python.magics import KernelMagics
 from kernelbridge.python.messages import IOPUB_SOCKET, Hooked
+from kernelbridge.python.transformer import CellTransformer
 from kernelbridge.wire.messages import Message
 
 
@@ -114,6 +115,7 @@ class ZMQInteractiveShell(InteractiveShell):
     exiter = Instance(ZMQExitAutocall)
     keepkernel_on_exit: bool | None = None
     compiler_class = Type(CellCompiler)
+    input_transformer_manager = Instance(CellTransformer, ())
 
     active_eventloop: str | None = None
     """The GUI toolkit whose event loop runs, as `%gui` names it."""

@@ -117,6 +117,18 @@ def test_a_put_without_a_ring_is_taken_with_the_next(context: Context) -> None:
         assert bridge.take() == [(0, 0), (0, 1)]
 
 
+def test_a_reader_is_reminded_of_what_it_has_not_taken(context: Context) -> None:
+    """It sleeps on where there is nothing for it: waking for nothing takes the interpreter from who has work."""
+    with bridge_of(context) as bridge:
+        ear = bridge.open()
+        assert bridge.rest()
+        bridge.remind()
+        assert not ear.poll(0)
+        bridge.put((0, 0), ring=False)
+        bridge.remind()
+        assert ear.poll(MILLISECONDS)
+
+
 def test_a_put_that_waits_for_room_wakes_a_reader_that_was_not_rung(context: Context) -> None:
     """Else both would wait for ever: the putter for room, the reader for a ring."""
     with bridge_of(context, maxsize=1) as bridge, ThreadPoolExecutor(1) as putters:

@@ -250,3 +250,10 @@ def test_ids_are_unique_across_threads_and_sessions() -> None:
     sessions = [Session(lambda: "") for _ in range(2)]
     ids = [session.header("a").msg_id for session in sessions for _ in range(100)]
     assert len(set(ids)) == 200
+
+
+@given(st.text(), st.text(), st.text(), st.text())
+def test_a_header_made_as_text_is_the_header_as_text(name: str, user: str, date: str, msg_type: str) -> None:
+    whole, text = (Session(lambda: date, f"%d{name}", user) for _ in range(2))
+    for _ in range(2):
+        assert json.loads(text.header_json(msg_type)) == json.loads(whole.header(msg_type).to_json())
