@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Final, Unpack
 
 from kernelbridge.frontend.bridge import Bridge, connect
-from kernelbridge.frontend.execution import Request
+from kernelbridge.frontend.execution import Execution, Request
 from kernelbridge.testing import (
     DEADLINE,
     Always,
@@ -54,6 +54,18 @@ def played(*, limits: Limits = NO_LIMITS, **options: Unpack[KernelOptions]) -> I
             yield kernel, bridge
         finally:
             bridge.close()
+
+
+def types(execution: Execution) -> list[str]:
+    """Return the types of what an execution has published, when it has ended."""
+    return [message.msg_type for message in execution]
+
+
+def types_of(bridge: Bridge, code: str) -> list[str]:
+    """Run code, and return the types of what it has published."""
+    execution = bridge.execute(code)
+    execution.result(DEADLINE)
+    return types(execution)
 
 
 def _ask_for_sign(bridge: Bridge) -> Request:
