@@ -16,14 +16,16 @@ import asyncio
 import os
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable, Coroutine, Generator, Iterator
 from contextlib import contextmanager, suppress
-from types import FrameType
+from types import FrameType, TracebackType
 from typing import Any
 from weakref import WeakSet
 
 _HEARD = b"\xff"
+_SWALLOWED = b"\xfe"
 
 
 class Interrupts:
@@ -62,7 +64,8 @@ class Interrupts:
 
     # A signal that comes between Python's last look for signals and a system call that waits does not end that call,
     # and Python sees it when the call returns: for a long sleep, too late. So another thread looks after each signal.
-    # The C handler writes the signal's number to the ear at once, and Python's handler writes that it has run.
+    # The C handler writes the signal's number to the ear at once, and Python's handler writes that it has run. What it
+    # raises in a __del__ or in a callback of C code ends that, and goes no further: that is written, too.
 
     def listen(self) -> bool:
         """Read the ear, and return whether a signal came that Python's handler has not heard of."""
@@ -75,7 +78,7 @@ class Interrupts:
             own, self._sent = self._sent, False
             if not own and self.on_signal is not None:
                 self.on_signal()
-        signalled, heard = came.rfind(signal.SIGINT), came.rfind(_HEARD)
+        signalled, heard = max(came.rfind(signal.SIGINT), came.rfind(_SWALLOWED)), came.rfind(_HEARD)
         if signalled != heard:
             self._unheard = self._running if signalled > heard else None
             if self._unheard is not None and self._loop is not None:
@@ -145,7 +148,8 @@ class Interrupts:
         if terminates:
             signal.signal(signal.SIGTERM, _heard_by_the_ear)
         try:
-            yield
+            with self._looking_after_callbacks():
+                yield
         finally:
             signal.signal(signal.SIGINT, before)
             if terminates and signal.getsignal(signal.SIGTERM) is _heard_by_the_ear:
@@ -154,6 +158,26 @@ class Interrupts:
             self.ear = self._bell = None
             ear.close()
             bell.close()
+
+    @contextmanager
+    def _looking_after_callbacks(self) -> Iterator[None]:
+        """Have an interrupt sent again that was raised where Python ignores it."""
+        before = sys.unraisablehook
+
+        def hook(unraisable: sys.UnraisableHookArgs) -> None:
+            if not _is_interrupt(unraisable.exc_traceback):
+                before(unraisable)
+            elif self._bell is not None:
+                # Not sent from here: it would be raised in this very function.
+                with suppress(BlockingIOError):
+                    self._bell.send(_SWALLOWED)
+
+        sys.unraisablehook = hook
+        try:
+            yield
+        finally:
+            if sys.unraisablehook is hook:
+                sys.unraisablehook = before
 
     def _forget(self) -> None:
         """Be a forked child's copy: a signal to the child is none to the kernel, which hears at the same socket."""
@@ -226,6 +250,13 @@ class Interrupts:
 
 def _heard_by_the_ear(signum: int, frame: FrameType | None) -> None:
     """Do nothing: whoever listens hears of it also where Python's handlers do not run, in a long call of C code."""
+
+
+def _is_interrupt(at: TracebackType | None) -> bool:
+    """Return whether this is the traceback of what the handler of SIGINT has raised."""
+    while at is not None and at.tb_next is not None:
+        at = at.tb_next
+    return at is not None and at.tb_frame.f_code is Interrupts._on_sigint.__code__
 
 
 def hide_handler(failure: BaseException) -> None:

@@ -32,6 +32,12 @@ WAITS = {
     "await a task": f"import asyncio\n{SAY}while True: await asyncio.gather(asyncio.sleep(1000), asyncio.sleep(0))",
     "a lock": f"import threading\n{SAY}while True: threading.Event().wait(1000)",
     "a child": f"import subprocess\n{SAY}subprocess.run(['sleep', '1000'])",
+    # Python ignores what is raised there: it is interrupted again where it goes on.
+    "__del__": f"class Ends:\n    def __del__(self):\n        {SAY}        while True: pass\nEnds()\nwhile True: pass",
+    "a callback of C": (
+        "import ctypes\n@ctypes.CFUNCTYPE(None)\n"
+        f"def callback():\n    {SAY}    while True: pass\ncallback()\nwhile True: pass"
+    ),
 }
 Interrupt = Callable[[], None]
 
