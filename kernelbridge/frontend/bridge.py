@@ -140,15 +140,22 @@ class Bridge(ShellRequests):
         It is there when it is entered. Raises `SubshellError` where the kernel has none, and where it is not ready, so
         that this is not known.
         """
+        self._expect_subshells()
+        return Subshell(self._link)
+
+    def list_subshells(self) -> Request:
+        """Ask for the ids of all subshells, whoever has created them: ``subshell_id`` of the reply, a list.
+
+        Raises as `create_subshell` does.
+        """
+        self._expect_subshells()
+        return ask_control(self._link, "list_subshell_request")
+
+    def _expect_subshells(self) -> None:
         if not self.kernel_info_reply:
             raise SubshellError("the kernel is not ready: whether it has subshells is not known yet")
         if SUBSHELL_FEATURE not in self.kernel_info_reply.get("supported_features", ()):
             raise SubshellError(f"kernel {self._link.name!r} has no subshells")
-        return Subshell(self._link)
-
-    def list_subshells(self) -> Request:
-        """Ask for the ids of all subshells, whoever has created them: ``subshell_id`` of the reply, a list."""
-        return ask_control(self._link, "list_subshell_request")
 
     # The stream
 

@@ -46,6 +46,11 @@ class LookalikeKernel:
         """Return the request that is handled here and now, whatever the channel: the context has one."""
         return cast(dict[str, Any], self.shell.get_parent())
 
+    @property
+    def _parent_header(self) -> dict[str, Any]:
+        """The same, for the Output widget of ipywidgets 7."""
+        return self.get_parent()
+
     def set_parent(self, ident: object, parent: dict[str, Any], channel: str = "shell") -> None:
         self.shell.set_parent(parent)
 

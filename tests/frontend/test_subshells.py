@@ -72,8 +72,10 @@ def test_an_event_loop(kernel_name: str) -> None:
 
 
 def test_a_kernel_without_subshells_is_said_and_not_asked() -> None:
-    with connected() as bridge, pytest.raises(SubshellError, match="has no subshells"):
-        bridge.create_subshell()
+    with connected() as bridge:
+        for ask in (bridge.create_subshell, bridge.list_subshells):
+            with pytest.raises(SubshellError, match="has no subshells"):
+                ask()
 
 
 def test_before_the_kernel_is_ready_it_is_not_known_whether_it_has_subshells() -> None:

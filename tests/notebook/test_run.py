@@ -22,11 +22,13 @@ from tests.notebook.conftest import ROOT
 pytestmark = pytest.mark.usefixtures("environment")
 
 OTHERS = ("heavy_output", "errors", "display_updates", "widgets")
+# What the kernels show is compared, and no more.
+SHOWN = ("displays", "magics", "ecosystem")
 NOTEBOOKS = {
     path.stem: path
     for path in (
         ROOT / "examples" / "tour.ipynb",
-        *(ROOT / "tests" / "notebooks" / f"{name}.ipynb" for name in OTHERS),
+        *(ROOT / "tests" / "notebooks" / f"{name}.ipynb" for name in (*OTHERS, *SHOWN)),
     )
 }
 
@@ -54,13 +56,15 @@ def errors(cell: Any) -> list[str]:
 
 
 class TestSameOutputs:
-    @pytest.mark.parametrize("name", NOTEBOOKS)
+    @pytest.mark.parametrize(
+        "name", [pytest.param(name, marks=[pytest.mark.slow] if name == "ecosystem" else []) for name in NOTEBOOKS]
+    )
     def test_with_the_built_in_kernel_and_with_ipykernel(self, name: str) -> None:
         ours, theirs = (run_notebook(NOTEBOOKS[name], kernel_name=kernel) for kernel in ("kernelbridge", "python3"))
         assert ours.failure is None and theirs.failure is None
         assert differences(ours.notebook.cells, theirs.notebook.cells) == []
 
-    @pytest.mark.parametrize("name", [name for name in NOTEBOOKS if name != "widgets"])
+    @pytest.mark.parametrize("name", [name for name in NOTEBOOKS if name not in ("widgets", *SHOWN)])
     def test_through_a_bridge_and_through_nbclient(self, name: str) -> None:
         """Without widgets, on whose outputs nbclient may wait for ipykernel until its time is over.
 

@@ -77,9 +77,10 @@ def test_the_names_that_programs_know_a_notebook_by(client: ProtocolClient) -> N
         "get_ipython().kernel is not None",
         "get_ipython().kernel.shell is get_ipython()",
         "get_ipython().kernel.get_parent()['header']['msg_type']",
+        "get_ipython().kernel._parent_header == get_ipython().kernel.get_parent()",
         "comm.get_comm_manager() is get_ipython().kernel.comm_manager",
     )
-    answers = "('ZMQInteractiveShell', True, True, 'ipykernel.zmqshell', True, True, 'execute_request', True)"
+    answers = "('ZMQInteractiveShell', True, True, 'ipykernel.zmqshell', True, True, 'execute_request', True, True)"
     run(client, f"import comm, sys\nprint(({', '.join(looks)}))", stdout(f"{answers}\n"))
     same = "from ipykernel.zmqshell import ZMQInteractiveShell; isinstance(get_ipython(), ZMQInteractiveShell)"
     run(client, same, result("True"))
