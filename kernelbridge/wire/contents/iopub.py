@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False, repr=False)
 class IopubWelcome(Content):
     """A subscription has reached the kernel's XPUB socket (JEP 65). It has no parent header."""
 
@@ -37,7 +37,7 @@ class IopubWelcome(Content):
     subscription: str
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False, repr=False)
 class Status(Content):
     """The kernel's state: 'busy', 'idle' or 'starting'; servers that hold kernels add states of their own."""
 
@@ -46,7 +46,7 @@ class Status(Content):
     execution_state: str
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False, repr=False)
 class ExecuteInput(Content):
     """The code that starts to run now."""
 
@@ -56,7 +56,7 @@ class ExecuteInput(Content):
     execution_count: int
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False, repr=False)
 class Stream(Content):
     """Text written to 'stdout' or 'stderr'."""
 
@@ -66,7 +66,7 @@ class Stream(Content):
     text: str
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False, repr=False)
 class _Display(Content):
     """What a display, its update and a result share."""
 
@@ -81,14 +81,14 @@ class _Display(Content):
         return display_id if isinstance(display_id, str) else None
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False, repr=False)
 class DisplayData(_Display):
     """A rich display."""
 
     msg_type: ClassVar[str] = "display_data"
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False, repr=False)
 class UpdateDisplayData(_Display):
     """New data for every display that has this `display_id`."""
 
@@ -97,7 +97,7 @@ class UpdateDisplayData(_Display):
     transient: dict[str, Any]
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False, repr=False)
 class ExecuteResult(_Display):
     """The value of the code's last expression."""
 
@@ -106,7 +106,7 @@ class ExecuteResult(_Display):
     execution_count: int
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False, repr=False)
 class ClearOutput(Content):
     """Clear the outputs shown so far, at once or (`wait`) when the next one comes."""
 
@@ -115,7 +115,7 @@ class ClearOutput(Content):
     wait: bool = False
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False, repr=False)
 class Error(Content):
     """The code raised."""
 
@@ -126,7 +126,7 @@ class Error(Content):
     traceback: list[str]
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False, repr=False)
 class DebugEvent(Content):
     """An Event of the Debug Adapter Protocol."""
 
@@ -138,7 +138,7 @@ class DebugEvent(Content):
     body: Any = None
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False, repr=False)
 class CommOpen(Content):
     """Open a comm at the other side's target."""
 
@@ -149,7 +149,7 @@ class CommOpen(Content):
     data: dict[str, Any] = field(factory=dict)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False, repr=False)
 class CommMsg(Content):
     """One message on an open comm."""
 
@@ -159,7 +159,7 @@ class CommMsg(Content):
     data: dict[str, Any] = field(factory=dict)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False, repr=False)
 class CommClose(Content):
     """End a comm, or refuse one that could not be opened."""
 

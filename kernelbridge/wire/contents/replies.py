@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False, repr=False)
 class ErrorReply(Content):
     """Any reply with `status` 'error'. Only an execute_reply has an `execution_count`."""
 
@@ -48,7 +48,7 @@ class ErrorReply(Content):
     execution_count: int | None = None
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False, repr=False)
 class AbortedReply(Content):
     """Any reply with `status` 'aborted': the request was not run, because one before it failed.
 
@@ -59,7 +59,7 @@ class AbortedReply(Content):
     execution_count: int | None = None
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False, repr=False)
 class ExecuteReply(Content):
     """The code ran to its end."""
 
@@ -71,7 +71,7 @@ class ExecuteReply(Content):
     payload: list[dict[str, Any]] | None = None
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False, repr=False)
 class InspectReply(Content):
     """Documentation as a MIME bundle, empty if nothing was found."""
 
@@ -83,7 +83,7 @@ class InspectReply(Content):
     metadata: dict[str, Any] = field(factory=dict)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False, repr=False)
 class CompleteReply(Content):
     """Completions, and the range of the code (in unicode code points) that each of them would replace."""
 
@@ -96,7 +96,7 @@ class CompleteReply(Content):
     metadata: dict[str, Any] = field(factory=dict)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False, repr=False)
 class HistoryReply(Content):
     """Former input: a list of [session, line number, input] or [session, line number, [input, output]]."""
 
@@ -106,7 +106,7 @@ class HistoryReply(Content):
     history: list[Any]
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False, repr=False)
 class IsCompleteReply(Content):
     """Whether the code is ready to run. `indent` comes only with 'incomplete'."""
 
@@ -116,7 +116,7 @@ class IsCompleteReply(Content):
     indent: str | None = None
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False, repr=False)
 class ConnectReply(Content):
     """Ports of the channels; an absent one says that the channel is not running (deprecated in 5.1)."""
 
@@ -130,14 +130,14 @@ class ConnectReply(Content):
     hb_port: int | None = None
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False, repr=False)
 class CommInfo(WireObject):
     """One open comm."""
 
     target_name: str
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False, repr=False)
 class CommInfoReply(Content):
     """The open comms by comm id."""
 
@@ -147,7 +147,7 @@ class CommInfoReply(Content):
     comms: dict[str, CommInfo]
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False, repr=False)
 class LanguageInfo(WireObject):
     """The language that a kernel runs."""
 
@@ -160,7 +160,7 @@ class LanguageInfo(WireObject):
     nbconvert_exporter: str | None = None
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False, repr=False)
 class HelpLink(WireObject):
     """An entry for a frontend's help menu."""
 
@@ -168,7 +168,7 @@ class HelpLink(WireObject):
     url: str
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False, repr=False)
 class KernelInfoReply(Content):
     """What the kernel is."""
 
@@ -185,7 +185,7 @@ class KernelInfoReply(Content):
     supported_features: list[str] | None = None
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False, repr=False)
 class ShutdownReply(Content):
     """The kernel is about to end. Sent on Control and also published on IOPub."""
 
@@ -195,7 +195,7 @@ class ShutdownReply(Content):
     restart: bool = False
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False, repr=False)
 class InterruptReply(Content):
     """The interrupt was delivered."""
 
@@ -204,7 +204,7 @@ class InterruptReply(Content):
     status: Literal["ok"] = "ok"
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False, repr=False)
 class DebugReply(Content):
     """A Response of the Debug Adapter Protocol.
 
@@ -222,7 +222,7 @@ class DebugReply(Content):
     body: Any = None
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False, repr=False)
 class CreateSubshellReply(Content):
     """The id of the new subshell (JEP 91)."""
 
@@ -232,7 +232,7 @@ class CreateSubshellReply(Content):
     subshell_id: str
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False, repr=False)
 class DeleteSubshellReply(Content):
     """The subshell is gone (JEP 91)."""
 
@@ -241,7 +241,7 @@ class DeleteSubshellReply(Content):
     status: Literal["ok"] = "ok"
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False, repr=False)
 class ListSubshellReply(Content):
     """The ids of all subshells; the field's name is in the singular (JEP 91)."""
 
@@ -251,7 +251,7 @@ class ListSubshellReply(Content):
     subshell_id: list[str]
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False, repr=False)
 class InputReply(Content):
     """The line that the user typed. Sent by the frontend, and without a `status` by most."""
 

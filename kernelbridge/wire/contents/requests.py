@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False, repr=False)
 class ExecuteRequest(Content):
     """Run code in the user's namespace."""
 
@@ -51,7 +51,7 @@ class ExecuteRequest(Content):
         return self.store_history and not self.silent
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False, repr=False)
 class InspectRequest(Content):
     """Ask for documentation of what stands at the cursor."""
 
@@ -68,7 +68,7 @@ class InspectRequest(Content):
         return end if self.cursor_pos is None else min(max(self.cursor_pos, 0), end)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False, repr=False)
 class CompleteRequest(Content):
     """Ask for completions at the cursor."""
 
@@ -84,7 +84,7 @@ class CompleteRequest(Content):
         return end if self.cursor_pos is None else min(max(self.cursor_pos, 0), end)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False, repr=False)
 class HistoryRequest(Content):
     """Ask for former input; which of the optional fields count depends on `hist_access_type`."""
 
@@ -102,7 +102,7 @@ class HistoryRequest(Content):
     unique: bool = False
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False, repr=False)
 class IsCompleteRequest(Content):
     """Ask whether code is ready to run or should be continued on another line."""
 
@@ -111,14 +111,14 @@ class IsCompleteRequest(Content):
     code: str
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False, repr=False)
 class ConnectRequest(Content):
     """Ask for the ports of the channels (deprecated in 5.1)."""
 
     msg_type: ClassVar[str] = "connect_request"
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False, repr=False)
 class CommInfoRequest(Content):
     """Ask which comms are open, of one target or of all."""
 
@@ -127,14 +127,14 @@ class CommInfoRequest(Content):
     target_name: str | None = None
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False, repr=False)
 class KernelInfoRequest(Content):
     """Ask what the kernel is."""
 
     msg_type: ClassVar[str] = "kernel_info_request"
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False, repr=False)
 class ShutdownRequest(Content):
     """Ask the kernel to end."""
 
@@ -143,14 +143,14 @@ class ShutdownRequest(Content):
     restart: bool
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False, repr=False)
 class InterruptRequest(Content):
     """Interrupt the kernel by message, where its kernelspec says `interrupt_mode: message`."""
 
     msg_type: ClassVar[str] = "interrupt_request"
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False, repr=False)
 class DebugRequest(Content):
     """A Request of the Debug Adapter Protocol, or one of Jupyter's additions to it.
 
@@ -165,14 +165,14 @@ class DebugRequest(Content):
     arguments: dict[str, Any] | None = None
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False, repr=False)
 class CreateSubshellRequest(Content):
     """Create a subshell (JEP 91)."""
 
     msg_type: ClassVar[str] = "create_subshell_request"
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False, repr=False)
 class DeleteSubshellRequest(Content):
     """Delete a subshell (JEP 91)."""
 
@@ -181,14 +181,14 @@ class DeleteSubshellRequest(Content):
     subshell_id: str
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False, repr=False)
 class ListSubshellRequest(Content):
     """Ask for the ids of all subshells (JEP 91)."""
 
     msg_type: ClassVar[str] = "list_subshell_request"
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False, repr=False)
 class InputRequest(Content):
     """The kernel asks the frontend for a line of input."""
 
