@@ -5,11 +5,12 @@
 Try `hello`, `html <b>hello</b>`, `ask your name?` or `fail`.
 """
 
-import sys
+import argparse
 
 from kernelbridge.kernel.handler import Handler
 from kernelbridge.kernel.kernel import Kernel
 from kernelbridge.wire.contents import CompleteReply, CompleteRequest, ExecuteRequest, LanguageInfo
+from kernelbridge.wire.errors import WireError
 
 WORDS = ["ask", "fail", "html"]
 
@@ -40,4 +41,9 @@ class Echo(Handler):
 
 
 if __name__ == "__main__":
-    Kernel(Echo(), sys.argv[1]).serve()
+    parser = argparse.ArgumentParser(description="A kernel that says back what it is told.")
+    parser.add_argument("connection_file")
+    try:
+        Kernel(Echo(), parser.parse_args().connection_file).serve()
+    except WireError as problem:
+        parser.error(str(problem))

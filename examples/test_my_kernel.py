@@ -7,6 +7,14 @@ pytest finds the fixture protocol_client by itself where kernelbridge is install
 `kernel` returns, which is the kernel's handler, as here, its installed name, or its connection file. Everything that
 the kernel sends has to be expected, in its order: what comes besides, or instead, fails the test with a report of what
 was expected and of all that travelled.
+
+A kernel in another language is given by its name, and then started for each test. One that starts slowly may be started
+once for all tests of a page, which then share its state:
+
+    @pytest.fixture(scope="module")
+    def kernel() -> Iterator[ConnectionInfo]:
+        with launch("my-kernel") as bridge:  # from kernelbridge import launch
+            yield bridge.connection
 """
 
 from __future__ import annotations

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, Final, NoReturn
+from typing import Final, NoReturn
 
 from kernelbridge.bridges.socket_bridge import Context
 from kernelbridge.testing.client import DEADLINE, ProtocolClient
 from kernelbridge.testing.report import describe, hides_kit, is_text
 from kernelbridge.testing.targets import Target
-from kernelbridge.testing.transcripts.records import Record
+from kernelbridge.testing.transcripts.records import Record, with_ids
 from kernelbridge.testing.transcripts.transcript import Transcript
 from kernelbridge.wire.connection import Channel
 from kernelbridge.wire.messages import Message
@@ -89,26 +89,15 @@ class _Frontend:
             parent = self._now.get(message.parent.msg_id, Message(message.parent, {}))
         sent = self._client.send(
             message.msg_type,
-            self._with_ids(message.content),
+            with_ids(message.content, self._ids),
             channel=record.channel,
             parent=parent,
-            metadata=self._with_ids(message.metadata),
+            metadata=with_ids(message.metadata, self._ids),
             buffers=message.buffers,
-            subshell=self._with_ids(message.header.subshell_id),
+            subshell=with_ids(message.header.subshell_id, self._ids),
         )
         self._now[message.msg_id] = sent
         self._requests[sent.msg_id] = message.msg_id
-
-    def _with_ids(self, value: Any) -> Any:
-        match value:
-            case dict():
-                return {name: self._with_ids(item) for name, item in value.items()}
-            case list():
-                return [self._with_ids(item) for item in value]
-            case str():
-                return self._ids.get(value, value)
-            case _:
-                return value
 
     # What has to come before
 

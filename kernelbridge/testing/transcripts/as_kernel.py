@@ -13,7 +13,7 @@ from kernelbridge.testing.patterns import UNSET, Capture, capture
 from kernelbridge.testing.report import describe
 from kernelbridge.testing.scripted import ScriptedKernel
 from kernelbridge.testing.steps import Always, Step, always, garbage, on
-from kernelbridge.testing.transcripts.records import Record
+from kernelbridge.testing.transcripts.records import Record, with_ids
 from kernelbridge.testing.transcripts.transcript import Transcript
 from kernelbridge.wire.connection import Channel
 from kernelbridge.wire.messages import Message
@@ -66,7 +66,7 @@ class _Script:
         if message.msg_type == "comm_open" and isinstance(comm_id, str):
             self._ids[comm_id] = capture(f"comm {len(self._ids) + 1}")
         asked = self._requests[message.msg_id] = capture(f"{channel} {len(self._requests) + 1}")
-        matcher = Matcher(message.msg_type, self._with_ids(message.content), buffers=message.buffers or UNSET)
+        matcher = Matcher(message.msg_type, with_ids(message.content, self._ids), buffers=message.buffers or UNSET)
         self.steps.append(on(matcher, channel=channel, request=asked))
 
     def _say(self, channel: Channel, message: Message) -> None:
@@ -74,21 +74,10 @@ class _Script:
             return
         parent = message.parent_id
         if parent in self._polls:
-            self._polls[parent].append(_Said(message, UNSET, self._with_ids(message.content), None))
+            self._polls[parent].append(_Said(message, UNSET, with_ids(message.content, self._ids), None))
             return
         named = None if parent is None else self._requests.get(parent, parent)
-        self.steps.append(_Said(message, named, self._with_ids(message.content), channel))
-
-    def _with_ids(self, value: Any) -> Any:
-        match value:
-            case dict():
-                return {name: self._with_ids(item) for name, item in value.items()}
-            case list():
-                return [self._with_ids(item) for item in value]
-            case str():
-                return self._ids.get(value, value)
-            case _:
-                return value
+        self.steps.append(_Said(message, named, with_ids(message.content, self._ids), channel))
 
 
 @attrs.frozen

@@ -14,7 +14,7 @@ from kernelbridge.wire.errors import WireError, short_repr
 from kernelbridge.wire.messages import Header, Message
 from kernelbridge.wire.packing import pack, unpack
 
-__all__ = ["FORMAT", "VERSION", "Direction", "Record", "TranscriptError", "from_lines", "to_lines"]
+__all__ = ["FORMAT", "VERSION", "Direction", "Record", "TranscriptError", "from_lines", "to_lines", "with_ids"]
 
 FORMAT: Final = "kernelbridge transcript"
 VERSION: Final = 1
@@ -175,3 +175,16 @@ class _Fields:
     def allow(self, names: frozenset[str]) -> None:
         if unknown := sorted(self.left.keys() - names):
             raise WireError(f"{unknown[0]} is no field of such a line: they are {', '.join(sorted(names))}")
+
+
+def with_ids(value: Any, ids: Mapping[str, Any]) -> Any:
+    """Return JSON with what `ids` says in place of the ids that are a whole text in it."""
+    match value:
+        case dict():
+            return {name: with_ids(item, ids) for name, item in value.items()}
+        case list():
+            return [with_ids(item, ids) for item in value]
+        case str():
+            return ids.get(value, value)
+        case _:
+            return value
