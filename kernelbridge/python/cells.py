@@ -3,6 +3,10 @@
 IPython keeps these on itself, for whatever cell runs. Here they are attributes of a `Cell`, which a context variable
 finds: a task keeps the cell that started it. A plain thread finds the cell that began last. Names, history and the last
 results are the shell's own, and shared.
+
+So are pyplot's figures: it keeps one set of them, and one current figure, for the whole process. The first cell that
+ends shows them all, and closes them, whichever cell has made them. Cells that plot beside each other show their figures
+by themselves: ``figure, axes = pyplot.subplots(); ...; display(figure); pyplot.close(figure)``.
 """
 
 from __future__ import annotations

@@ -56,6 +56,10 @@ HOOKS_SECONDS = 1.0
 """How long exit hooks may take in a process that does not end by itself. In real time, as for all that may hang."""
 
 
+_hooks_run = threading.Event()
+"""Set when Python runs the exit hooks of this process."""
+
+
 class PythonHandler(Handler):
     """The Python language.
 
@@ -165,6 +169,8 @@ class PythonHandler(Handler):
         if self._debugger is not None:
             self._debugger.let_go()
         if self._exit_seconds is not None and self._ending.acquire(blocking=False):
+            # Late, so that it runs early.
+            atexit.register(_hooks_run.set)
             timer = threading.Timer(self._exit_seconds, _exit)
             timer.daemon = True
             timer.start()
@@ -339,9 +345,10 @@ def _exit() -> None:
     last = threading.Timer(HOOKS_SECONDS, _leave)
     last.daemon = True
     last.start()
-    # Python runs them only when all threads have ended, which they do not.
-    atexit._run_exitfuncs()
-    _leave()
+    # Python runs them only when all threads have ended. Where one of them is what does not end, not again.
+    if not _hooks_run.is_set():
+        atexit._run_exitfuncs()
+        _leave()
 
 
 def _leave() -> None:

@@ -142,6 +142,26 @@ def test_nor_does_a_cell_that_does_not_end(own: Process) -> None:
     assert started.wait(DEADLINE) == 0
 
 
+HOOKS = """
+import atexit, pathlib, threading
+hook = atexit.register(threading.Event().wait)
+said = pathlib.Path({!r}).open("a")
+hook = atexit.register(lambda: (said.write("ran"), said.flush()))
+exit()
+"""
+
+
+@pytest.mark.slow
+def test_nor_does_an_exit_hook_and_those_that_have_run_do_not_run_again(own: Process, tmp_path: Path) -> None:
+    started, info = own
+    said = tmp_path / "said"
+    with ProtocolClient(info) as client:
+        run(client, HOOKS.format(str(said)))
+        client.expect_end()
+    assert started.wait(DEADLINE) == 0
+    assert said.read_text() == "ran"
+
+
 BAD_FILES = {
     "missing": (None, "does not exist"),
     "no JSON": ("{", "JSON"),
