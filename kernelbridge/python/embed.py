@@ -79,7 +79,7 @@ class EmbeddedKernel:
     computes goes on.
 
     Takes the namespace `user_ns`, in which cells run; the path of a `connection_file` to write, by default one where
-    frontends look for kernels; and `inproc`, for a kernel that only `connect` reaches. Entered once. That raises
+    frontends look for kernels; `inproc`, for a kernel that only `connect` reaches; and `gui`. Entered once. That raises
     `ConnectionFileError` for a file that cannot be written, and RuntimeError where IPython runs in the process already,
     or there is no Qt application.
     """
@@ -130,7 +130,8 @@ class EmbeddedKernel:
         """Wait until the kernel has ended, because a frontend or a cell has said so or `end` was called.
 
         Raises what it has crashed of, and TimeoutError after `timeout` seconds of real time. Not to be called on the
-        event loop that it serves on.
+        event loop, or in the callbacks of the GUI, that it serves on: nor is the result of a cell to be waited for
+        there.
         """
         self._over.result(timeout)
 
