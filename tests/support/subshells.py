@@ -2,8 +2,60 @@
 
 from __future__ import annotations
 
-from kernelbridge.testing import Matcher, ProtocolClient, busy, execute_input, execute_reply, idle, reply
+import asyncio
+import threading
+
+from kernelbridge.kernel.kernel import Kernel
+from kernelbridge.testing import (
+    DEADLINE,
+    Matcher,
+    ProtocolClient,
+    busy,
+    execute_input,
+    execute_reply,
+    idle,
+    reply,
+    stdout,
+)
 from kernelbridge.wire.messages import Message
+from tests.support.kernels import Cell, Cells
+
+
+class Beside(Cells):
+    """A language whose cells can run beside each other.
+
+    Beside the cells that it is given it has ``wait``, which shows that it runs and waits for `go`; ``later``, the same
+    in a coroutine; ``hello``; ``ask``, for input; and ``thread``, which is the name of the one it runs on.
+    """
+
+    subshells = True
+
+    def __init__(self, **cells: Cell) -> None:
+        super().__init__(
+            wait=self._wait,
+            later=self._later,
+            hello=lambda kernel: kernel.write("stdout", "hello\n"),
+            ask=lambda kernel: kernel.write("stdout", kernel.input("? ")),
+            thread=lambda kernel: kernel.write("stdout", threading.current_thread().name),
+        )
+        self.cells |= cells
+        self.go = threading.Event()
+
+    def _wait(self, kernel: Kernel) -> None:
+        kernel.write("stdout", "waits\n")
+        assert self.go.wait(DEADLINE)
+
+    async def _later(self, kernel: Kernel) -> None:
+        kernel.write("stdout", "waits\n")
+        await asyncio.Event().wait()
+
+
+WAITS = stdout("waits\n")
+HELLO = stdout("hello\n")
+
+
+def threads_of(subshell: str) -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if subshell in thread.name]
 
 
 def create(client: ProtocolClient) -> str:
