@@ -10,6 +10,7 @@ from kernelbridge.testing.check.present.words import (
     Cell,
     Footnotes,
     by_theme,
+    capital,
     cell,
     identity,
     plain,
@@ -41,7 +42,7 @@ def to_markdown(report: Report, *, short: bool = False) -> str:
         lines.append(_row(f"{plural(left_out, 'more rule')}, where they apply", *held))
     lines.append(_row("**violated**", *(f"**{totals(kernel)}**" for kernel in report.kernels)))
     legend = "; ".join(f"{mark} {meaning}" for mark, meaning in LEGEND)
-    lines += ["", f"{_capital(legend)}. {_capital(plural(report.trials, 'trial'))} where nothing else is said.", ""]
+    lines += ["", f"{capital(legend)}. {capital(plural(report.trials, 'trial'))} where nothing else is said.", ""]
     lines += [f"- {_escaped(kernel.name)}: {_escaped(_about(kernel))}" for kernel in report.kernels]
     if notes is not None:
         lines += ["", *(f"{number}. {_escaped(note)}" for number, note in notes.items())]
@@ -70,10 +71,6 @@ def _row(*cells: str) -> str:
 
 def _about(kernel: Checked) -> str:
     return f"not checked: {kernel.problem}" if kernel.problem else identity(kernel)
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 def _escaped(text: str) -> str:

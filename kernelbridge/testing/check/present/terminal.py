@@ -17,6 +17,7 @@ from kernelbridge.testing.check.present.words import (
     Footnotes,
     Kind,
     by_theme,
+    capital,
     cell,
     identity,
     plain,
@@ -88,7 +89,7 @@ class _Tables:
         for number, note in self._notes.items():
             self._line(f"[{number}] {note}")
         failed = self._report.failures or self._report.problems
-        self._line(_capital(summary(self._report)) + ".", "bold red" if failed else "bold green")
+        self._line(capital(summary(self._report)) + ".", "bold red" if failed else "bold green")
 
     def _line(self, text: str, style: str = "default") -> None:
         self._console.print(self._text(text, style), soft_wrap=not self._console.is_terminal)
@@ -141,7 +142,3 @@ class _Tables:
         if found.note:
             text.append(f" [{self._notes.number(found.note)}]", "dim")
         return text
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]

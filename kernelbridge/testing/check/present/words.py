@@ -15,6 +15,7 @@ __all__ = [
     "Footnotes",
     "Kind",
     "by_theme",
+    "capital",
     "cell",
     "identity",
     "plain",
@@ -150,6 +151,11 @@ def _line(verdict: Verdict) -> str:
 def plural(number: int, noun: str) -> str:
     """Return a number and what it is the number of."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def capital(text: str) -> str:
+    """Return `text` as the beginning of a sentence."""
+    return text[:1].upper() + text[1:]
 
 
 def plain(text: str) -> str:
