@@ -34,7 +34,7 @@ def one_of(**given: object) -> str | None:
     return names[0] if names else None
 
 
-def not_empty(_context: click.Context, parameter: click.Parameter, value: T) -> T:
+def not_empty(_context: click.Context, _parameter: click.Parameter, value: T) -> T:
     """Refuse an empty text, as a shell makes it of a variable that is not set: it stands for no default."""
     if value == "":
         raise click.BadParameter("is empty.")
