@@ -59,6 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             # However it came to its end: nobody would end a process that hangs in it.
             handler.ending()
             _end_workers()
+            # Late, so that it runs first: IPython's hook looks for what can be freed before there is anything to find.
+            atexit.register(gc.freeze)
     except WireError as problem:
         print(f"kernelbridge: {problem}", file=terminal)
         return 2
@@ -72,6 +74,7 @@ def _spare_the_last_collections() -> None:
     refers to any more has its ``__del__`` called here. What is referred to by modules alone need not (see "__del__" in
     Python's reference); but Python writes what is left in the buffers of files.
     """
+    gc.unfreeze()
     gc.collect()
     for each in gc.get_objects():
         if type(each) in _FILES:
