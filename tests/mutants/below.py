@@ -83,8 +83,8 @@ FAULTS = (
     Fault(
         "a drain reads one row only",
         BRIDGES + "socket_bridge.py",
-        "        for _ in range(_ROWS_IN_A_DRAIN):\n            if not self._read(socket):\n                return",
-        "        self._read(socket)",
+        "        for _ in range(_ROWS_IN_A_DRAIN):\n",
+        "        for _ in range(1):\n",
         "F6, F9",
         (SOCKET_BRIDGE,),
     ),

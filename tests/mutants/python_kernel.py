@@ -52,7 +52,7 @@ FAULTS = (
     Fault(
         "a task displays into the running cell",
         PYTHON + "shell.py",
-        '        self.shell.kernel.publish("update_display_data" if update else "display_data", content)',
+        '        self._publish("update_display_data" if update else "display_data", content)',
         "        kernel = self.shell.kernel\n"
         "        with kernel.parent(kernel.parents._latest):\n"
         '            kernel.publish("update_display_data" if update else "display_data", content)',
@@ -62,7 +62,7 @@ FAULTS = (
     Fault(
         "a value is shown under the last parent given",
         PYTHON + "shell.py",
-        '            self.shell.kernel.publish("execute_result", cell.shown)\n',
+        '            self._publish("execute_result", cell.shown)\n',
         "            kernel = self.shell.kernel\n"
         '            kernel.outputs.publish("execute_result", cell.shown, None)\n',
         "K4",
