@@ -46,7 +46,8 @@ class Handler(ABC):
     """A language. Only `execute` must be written.
 
     An exception that a method raises becomes an error reply; for `execute` it is also shown as the cell's error. A
-    method that returns an `ErrorReply` has shown the error itself.
+    method that returns an `ErrorReply` has shown the error itself. One that returns what is no reply to its request has
+    raised a TypeError.
     """
 
     implementation: str = "kernelbridge"
