@@ -116,42 +116,36 @@ class Backlog:
 
     def __init__(self, budget: int = BACKLOG_BYTES) -> None:
         self._budget = budget
-        self._slice = max(1, budget // 1024)
-        self._slices: deque[tuple[int, int]] = deque()
+        # The newest that was sent, as far as the budget holds it: how many messages, of how many bytes. By pieces of
+        # about a thousandth of the budget, so that the oldest can be forgotten; the newest piece comes last.
+        self._piece = max(1, budget // 1024)
+        self._pieces = deque([(0, 0)])
         self._messages = 0
         self._bytes = 0
-        self._new_messages = 0
-        self._new_bytes = 0
-        # How many of the newest messages, or of such as they are, fit in the budget.
-        self._room = max(1, budget // _FRAME_BYTES)
         self.limit = _LEAST_MESSAGES
 
     def add(self, size: int) -> None:
         """Count a message of `size` bytes."""
-        self._new_messages += 1
-        self._new_bytes += size + _FRAME_BYTES
-        if self._new_bytes >= self._slice:
-            self._measure()
+        messages, total = self._pieces[-1]
+        total += size + _FRAME_BYTES
+        self._pieces[-1] = messages + 1, total
+        self._messages += 1
+        self._bytes += size + _FRAME_BYTES
+        if total >= self._piece:
+            self._pieces.append((0, 0))
+        while self._bytes > self._budget and len(self._pieces) > 2:
+            messages, total = self._pieces.popleft()
+            self._messages -= messages
+            self._bytes -= total
 
     def grow(self) -> bool:
         """Raise `limit`, because a subscriber is full. Returns False when the budget allows no more."""
-        if self.limit >= self._room:
-            return False
-        self.limit = min(2 * self.limit, self._room)
-        return True
-
-    def _measure(self) -> None:
-        """Find how many of the newest messages fit in the budget, about a thousand times for each budget sent."""
-        self._slices.append((self._new_messages, self._new_bytes))
-        self._messages += self._new_messages
-        self._bytes += self._new_bytes
-        self._new_messages = self._new_bytes = 0
-        while self._bytes > self._budget and len(self._slices) > 1:
-            messages, size = self._slices.popleft()
-            self._messages -= messages
-            self._bytes -= size
         # As many of the newest as there are, and for the room that is left as many as would come at their mean size.
-        self._room = max(1, self._messages * self._budget // self._bytes)
+        room = self._messages * self._budget // max(1, self._bytes)
+        if room <= self.limit:
+            return False
+        self.limit = min(2 * self.limit, room)
+        return True
 
 
 class IOPub(SocketBridge[Item]):

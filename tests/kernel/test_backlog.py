@@ -69,6 +69,18 @@ def test_what_waits_for_one_that_never_reads_is_the_budget(size: int, budget: in
     assert 0.4 * budget < sum(one + 1024 for one in subscriber.waiting) <= 1.1 * budget
 
 
+@pytest.mark.parametrize("large", [1, 3, 200])
+def test_large_messages_that_were_read_take_no_room_from_small_ones(large: int) -> None:
+    """A reader that took them all, and then stalls for a moment, loses nothing: next to nothing waits."""
+    subscriber = Subscriber(Backlog())
+    for _ in range(large):
+        subscriber.send(2**26)
+        subscriber.take(1)
+    for _ in range(10_000):
+        subscriber.send(100)
+    assert subscriber.lost == 0
+
+
 def test_a_few_messages_may_wait_however_large_they_are() -> None:
     subscriber = Subscriber(Backlog(2**20))
     for _ in range(1000):
