@@ -45,7 +45,7 @@ class GuestLoop(asyncio.SelectorEventLoop):
         self._visits = False
         # When timers are due, also cancelled ones; the first is the next.
         self._due: list[float] = []
-        # Whether the turn has left something to do at once.
+        # Whether the turn has left something to do at once. Set by any thread, and taken back before a turn.
         self._more = False
         selector = selectors.DefaultSelector()
         super().__init__(selector)
@@ -79,6 +79,12 @@ class GuestLoop(asyncio.SelectorEventLoop):
         heapq.heappush(self._due, when)
         self._rouse()
         return handle
+
+    def _write_to_self(self) -> None:
+        # Another thread has given something to do. A turn that runs may read this byte with those before it, and yet
+        # end before it comes to that: asyncio does in a turn what was there when it began.
+        self._more = True
+        super()._write_to_self()  # type: ignore[misc]
 
     def _rouse(self) -> None:
         self._more = True

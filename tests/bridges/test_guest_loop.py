@@ -105,6 +105,15 @@ def test_another_thread_reaches_asyncio_while_the_toolkit_waits(loop: GuestLoop,
     loop.run_until_complete(loop.shutdown_default_executor())
 
 
+def test_what_another_thread_gives_in_the_middle_of_a_turn_gets_the_next(loop: GuestLoop, toolkit: Toolkit) -> None:
+    """Its wake-up is read in the turn that began before it, with the one that the turn is for."""
+    toolkit.run(lambda: toolkit.seconds is None)
+    done: asyncio.Future[str] = loop.create_future()
+    loop.call_soon_threadsafe(loop.call_soon_threadsafe, done.set_result, "done")
+    toolkit.run(done.done)
+    assert done.result() == "done"
+
+
 def test_the_toolkits_loop_inside_of_a_turn_has_no_turns(loop: GuestLoop, toolkit: Toolkit) -> None:
     """A dialog in a cell: asyncio waits for its end, and the toolkit's events go on."""
     order: list[str] = []
