@@ -7,8 +7,9 @@ Everything is compared but what two correct kernels must or may say differently:
   names as files and therefore shows their frames by a simpler way, which has other colours and, for a caught error,
   the line that runs now instead of the line that raised. What is left to compare are the frames, in order, and the
   errors;
-* ids and addresses, which are random - of widgets' models, altair's charts, bokeh's documents, objects: each becomes
-  its number in the order of appearance.
+* ids, which are random - of widgets' models, altair's charts, bokeh's documents: each becomes its number in the order
+  of appearance;
+* the addresses of objects: one may be that of an earlier object that has gone, or not.
 
 Groups of exceptions are not in the notebooks that are compared: ipykernel prints them on stderr, and here they are
 errors like others.
@@ -28,7 +29,8 @@ _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _CELL_FILE = re.compile(r'(?<=File ")[^"\n]*/ipykernel_\d+/\d+\.py(?=")|\b\d+\.py\b|<ipython-input-[^>]*>')
 _SOURCE_LINE = re.compile(r"^(?:-+> *)?\d+\b.*\n?|^ +\d+\b.*\n?", re.MULTILINE)
 _LINE_NUMBER = re.compile(r"\bline \d+")
-_RANDOM_ID = re.compile(r"\b(?:[0-9a-f]{32}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|0x[0-9a-f]{6,16})\b")
+_RANDOM_ID = re.compile(r"\b(?:[0-9a-f]{32}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\b")
+_ADDRESS = re.compile(r"\b0x[0-9a-f]{6,16}\b")
 
 
 def comparable(cells: Iterable[Any]) -> list[dict[str, Any]]:
@@ -43,7 +45,8 @@ def comparable(cells: Iterable[Any]) -> list[dict[str, Any]]:
         if cell.cell_type == "code"
     ]
     ids: dict[str, str] = {}
-    text = _RANDOM_ID.sub(lambda found: ids.setdefault(found[0], f"id {len(ids)}"), json.dumps(code_cells))
+    text = _ADDRESS.sub("ADDRESS", json.dumps(code_cells))
+    text = _RANDOM_ID.sub(lambda found: ids.setdefault(found[0], f"id {len(ids)}"), text)
     numbered: list[dict[str, Any]] = json.loads(text)
     return numbered
 
