@@ -268,6 +268,8 @@ def test_what_jupyter_client_runs_in_another_kernel_shows_in_the_cell(client: Pr
             "from jupyter_client import BlockingKernelClient\n"
             f"other = BlockingKernelClient(connection_file={str(file)!r})\n"
             "other.load_connection_file(); other.start_channels()\n"
+            # Until its subscription is in effect, what the kernel shows is not for it.
+            f"other.wait_for_ready(timeout={DEADLINE})\n"
             f"other.execute_interactive('print(1); display(2); 1 / 0', timeout={DEADLINE})\n"
             "other.stop_channels()"
         )
