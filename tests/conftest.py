@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 # Before any is imported: their assertions show what they compared, too.
 pytest.register_assert_rewrite("tests.support")
@@ -18,6 +21,26 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+# How long a test takes says more of the machine than of the test.
+settings.register_profile("kernelbridge", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("kernelbridge")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Give the kernels of these tests a cache of their own.
+
+    What completes for them, parso, writes its files where others read them: who reads half a file completes nothing.
+    """
+    users = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "matplotlib"
+    users.mkdir(parents=True, exist_ok=True)
+    own = tmp_path_factory.mktemp("cache")
+    # To look for all fonts takes seconds.
+    (own / "matplotlib").symlink_to(users)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(own))
+        yield
 
 
 @pytest.fixture(autouse=True)
