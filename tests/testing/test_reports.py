@@ -294,20 +294,24 @@ def test_the_rest_of_a_text_is_left_as_well() -> None:
 
 def test_what_an_unasked_publisher_sends_last_is_still_found() -> None:
     """A message on its way when the block ends is waited for."""
+    go = threading.Event()
+    publishers: list[threading.Thread] = []
 
     def later(kernel: Kernel) -> None:
-        threading.Timer(0, kernel.publish, ("custom", {})).start()
+        def publish() -> None:
+            assert go.wait(DEADLINE)
+            kernel.publish("custom", {})
 
-    def join(kernel: Kernel) -> None:
-        for thread in threading.enumerate():
-            if isinstance(thread, threading.Timer):
-                thread.join(DEADLINE)
+        publishers.append(threading.Thread(target=publish))
+        publishers[0].start()
 
-    with fails() as failure, ProtocolClient(Cells(later=later, join=join)) as client:
+    with fails() as failure, ProtocolClient(Cells(later=later)) as client:
         client.execute("later")
-        client.execute("join")
-        client.shell.expect(execute_reply(), execute_reply())
-    assert "on iopub" in failure.value.headline
+        client.iopub.expect(busy(), execute_input(), idle())
+        client.shell.expect(execute_reply())
+        go.set()
+        publishers[0].join(DEADLINE)
+    assert failure.value.headline == "1 message was not read: 1 on iopub"
     assert any("custom" in line for line in report(failure))
 
 
