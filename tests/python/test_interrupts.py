@@ -24,12 +24,14 @@ from kernelbridge.wire.messages import Message
 from tests.support.exchange import ask, run
 
 SAY = "print('begun', flush=True)\n"
+# No coroutine is made after a cell has begun: one that is not awaited, because the interrupt came first, is told of.
+NEVER = "import asyncio\nnever = asyncio.get_running_loop().create_future()\n"
 WAITS = {
     "time.sleep": f"import time\n{SAY}while True: time.sleep(1000)",
     "a loop": f"{SAY}while True: pass",
-    "await": f"import asyncio\n{SAY}while True: await asyncio.sleep(1000)",
-    "await an event": f"import asyncio\n{SAY}await asyncio.Event().wait()",
-    "await a task": f"import asyncio\n{SAY}while True: await asyncio.gather(asyncio.sleep(1000), asyncio.sleep(0))",
+    "await": f"{NEVER}async def waits():\n    {SAY}    await never\nawait waits()",
+    "await a future": f"{NEVER}{SAY}await never",
+    "await a task": f"import asyncio\nboth = asyncio.gather(asyncio.sleep(1000), asyncio.sleep(0))\n{SAY}await both",
     "a lock": f"import threading\n{SAY}while True: threading.Event().wait(1000)",
     "a child": f"import subprocess\n{SAY}subprocess.run(['sleep', '1000'])",
     # Python ignores what is raised there: it is interrupted again where it goes on.
@@ -92,7 +94,7 @@ def test_a_cell_may_catch_its_interrupt(client: ProtocolClient, interrupt: Inter
 
 def test_an_interrupt_leaves_the_tasks_of_other_cells_alone(client: ProtocolClient, interrupt: Interrupt) -> None:
     run(client, "import asyncio\ngo = asyncio.Event(); other = asyncio.create_task(go.wait())")
-    request = begun(client, WAITS["await an event"])
+    request = begun(client, WAITS["await a future"])
     interrupt()
     expect_interrupted(client, request)
     run(client, "go.set(); await other", result("True"))
