@@ -99,7 +99,6 @@ def _trace(path: Path, shown: Lines | JsonLines) -> None:
     from kernelbridge.testing.trace import Note, Tracer, summary
     from kernelbridge.wire.connection import load_connection_file
 
-    messages: Counter[str] = Counter()
     notes: Counter[str] = Counter()
     began = time.monotonic()
     end = "interrupted"
@@ -112,9 +111,8 @@ def _trace(path: Path, shown: Lines | JsonLines) -> None:
                     if item.kind == "gone":
                         end = item.text
                         continue
-                if shown.show(item) and not isinstance(item, Note):
-                    messages[item.message.msg_type if item.message else "no message"] += 1
+                shown.show(item)
     except KeyboardInterrupt:
         # What a person does who has seen enough.
         click.echo(err=True)
-    click.echo(f"{end.capitalize()}. {summary(messages, notes, time.monotonic() - began)}", err=True)
+    click.echo(f"{end.capitalize()}. {summary(shown.shown, notes, time.monotonic() - began)}", err=True)

@@ -5,7 +5,6 @@ One kernel for all that can share one. Each test has its own session, from initi
 
 from __future__ import annotations
 
-import os
 import signal
 import stat
 import sys
@@ -378,7 +377,7 @@ def test_f11_the_files_of_a_killed_kernel_are_removed_by_the_next_that_makes_som
     folders = []
     for _ in range(2):
         with (
-            process(PYTHON_KERNEL, tmp_path, env=os.environ | {"TMPDIR": str(tmp_path)}) as (started, info, _),
+            process(PYTHON_KERNEL, tmp_path) as (started, info, _),
             ProtocolClient(info) as client,
         ):
             folders.append(Path(Debug(client).ask("dumpCell", code="1")["sourcePath"]).parent)

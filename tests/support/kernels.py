@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -116,9 +117,16 @@ def encoded(kernel: Kernel, msg_type: str, **content: str) -> list[Frame]:
 
 @contextmanager
 def process(
-    command: Sequence[str], folder: Path, *, transport: Literal["ipc", "tcp"] = "ipc", **options: Any
+    command: Sequence[str],
+    folder: Path,
+    *,
+    transport: Literal["ipc", "tcp"] = "ipc",
+    env: Mapping[str, str] = os.environ,
+    **options: Any,
 ) -> Iterator[tuple[subprocess.Popen[bytes], ConnectionInfo, Path]]:
     """Start a kernel in a process of its own, with these options of Popen. Ends it for sure.
+
+    It is killed: what it would have removed at its own end, it leaves in `folder`.
 
     `command` lacks the connection file at its end. Its sockets lie in `folder`: the ports of ``tcp`` are chosen before
     the kernel has them, as most frontends choose them, and another test may take them meanwhile. It is for what runs
@@ -128,7 +136,7 @@ def process(
     ip = str(folder / "kernel") if transport == "ipc" else "127.0.0.1"
     jupyter_client.write_connection_file(path, ip=ip, transport=transport)
     info = load_connection_file(path)
-    started = subprocess.Popen([*command, path], cwd=ROOT, **options)
+    started = subprocess.Popen([*command, path], cwd=ROOT, env={**env, "TMPDIR": str(folder)}, **options)
     try:
         yield started, info, Path(path)
     finally:

@@ -115,19 +115,22 @@ class Lines:
     """Shows what is seen on `console`, a line for each. `full` shows whole contents below."""
 
     def __init__(self, console: Console, filters: Filters, *, full: bool = False) -> None:
+        self.shown: Counter[str] = Counter()
+        """How many messages were shown, by type."""
         self._console = console
         self._filters = filters
         self._full = full
         self._names = Names()
 
-    def show(self, item: Record | Note) -> bool:
-        """Show it, if no filter is against it. Returns whether it was a message, and shown."""
+    def show(self, item: Record | Note) -> None:
+        """Show it, if no filter is against it."""
         if isinstance(item, Note):
             self._print(Text(f"-- {_printable(item.text)}", "dim" if item.kind == "view" else _ALARM_STYLE))
-            return False
+            return
         name = self._names.of(item)
         if not self._filters.pass_(item, name):
-            return False
+            return
+        _count(self.shown, item)
         number = None if item.message is None else item.message.seq
         line = Text(f"{item.seconds:9.3f}  ", "dim")
         line.append(f"{item.direction} {item.channel:<7} ", "bold" if item.direction == "->" else "default")
@@ -137,7 +140,6 @@ class Lines:
         self._print(line)
         if self._full and item.message is not None:
             self._print(Text(_details(item.message), "default"))
-        return True
 
     def _print(self, line: Text) -> None:
         # A line is a line: what is too long for the terminal is wrapped by it, and by nobody where there is none.
@@ -151,21 +153,26 @@ class JsonLines:
     """
 
     def __init__(self, write: Callable[[bytes], object], tell: Callable[[str], object], filters: Filters) -> None:
+        self.shown: Counter[str] = Counter()
+        """How many messages were written, by type."""
         self._write = write
         self._tell = tell
         self._filters = filters
         self._names = Names()
         write(to_lines(()))
 
-    def show(self, item: Record | Note) -> bool:
-        """Write it, if no filter is against it. Returns whether it was a message, and written."""
+    def show(self, item: Record | Note) -> None:
+        """Write it, if no filter is against it."""
         if isinstance(item, Note):
             self._tell(item.text)
-            return False
-        if not self._filters.pass_(item, self._names.of(item)):
-            return False
-        self._write(item.to_json() + b"\n")
-        return True
+        elif self._filters.pass_(item, self._names.of(item)):
+            _count(self.shown, item)
+            self._write(item.to_json() + b"\n")
+
+
+def _count(shown: Counter[str], seen: Record) -> None:
+    # Before it is to be seen: whoever has seen it, and interrupts, finds it in the summary.
+    shown["no message" if seen.message is None else seen.message.msg_type] += 1
 
 
 def _said(seen: Record) -> str:
