@@ -107,7 +107,8 @@ class Launched:
         language = self.info.get("language_info")
         self.samples = samples_for(str(language.get("name")) if isinstance(language, Mapping) else "")
         observer = self._stack.enter_context(Observer(self.connection, self.context, self._fate))
-        self._at_rest(observer)
+        # What a kernel does behind its first answer belongs to its start.
+        self._at_rest(observer, _START_SECONDS)
         if self.samples.knows("setup"):
             observer.begin(_START_SECONDS)
             content = observer.run(self.samples.cell("setup")).reply.content
@@ -117,8 +118,8 @@ class Launched:
         return observer
 
     @staticmethod
-    def _at_rest(observer: Observer) -> Observer:
-        observer.begin(_REST_SECONDS)
+    def _at_rest(observer: Observer, seconds: float = _REST_SECONDS) -> Observer:
+        observer.begin(seconds)
         observer.settle()
         return observer
 

@@ -55,7 +55,7 @@ def test_kernels_are_tried_side_by_side_and_told_of_in_their_order() -> None:
     told: list[Progress] = []
     select = ["wire.ids", "heartbeat.echo"]
     report = check(["python3", "kernelbridge"], trials=1, select=select, on_progress=told.append)
-    assert [kernel.name for kernel in report.kernels] == ["python3", "kernelbridge"]
+    assert [(kernel.name, kernel.problem) for kernel in report.kernels] == [("python3", ""), ("kernelbridge", "")]
     assert all([verdict.rule.id for verdict in kernel.verdicts] == select for kernel in report.kernels)
     assert [step.done for step in told if step.verdict] == [1, 2, 3, 4]
     # What takes the time is tried when nothing else is.
