@@ -19,7 +19,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 from zmq import ZMQError
 
@@ -27,7 +27,9 @@ from kernelbridge.bridges.clock import Clock, SystemClock
 from kernelbridge.bridges.socket_bridge import Context
 from kernelbridge.frontend.errors import KernelStartError, SubshellError
 from kernelbridge.frontend.execution import Request
-from kernelbridge.frontend.link import Link
+from kernelbridge.frontend.link import Link, Settings
+from kernelbridge.frontend.liveness import BEAT_SECONDS, RESTART_LIMIT, Restarts
+from kernelbridge.frontend.lives import Lives, OnDeath
 from kernelbridge.frontend.requests import ShellRequests, ask_control
 from kernelbridge.frontend.subscribers import Subscription
 from kernelbridge.frontend.subshell import Subshell
@@ -37,7 +39,7 @@ from kernelbridge.wire.messages import SUBSHELL_FEATURE
 from kernelbridge.wire.signing import Signer
 
 if TYPE_CHECKING:
-    from kernelbridge.frontend.launch import LaunchTransport
+    from kernelbridge.frontend.files import LaunchTransport
 
 __all__ = ["GRACE", "Bridge", "connect", "launch"]
 
@@ -45,6 +47,8 @@ GRACE = 5.0
 """Seconds in which a launched kernel has to obey a shutdown_request before its process group is killed."""
 
 START_TIMEOUT = 60.0
+
+T = TypeVar("T")
 
 
 class Bridge(ShellRequests):
@@ -54,9 +58,13 @@ class Bridge(ShellRequests):
     kernel is shut down, one that was connected to goes on.
     """
 
-    def __init__(self, link: Link, interrupt_mode: Literal["signal", "message"] = "message") -> None:
-        super().__init__(link)
+    def __init__(self, lives: Lives, interrupt_mode: Literal["signal", "message"] = "message") -> None:
+        self._lives = lives
         self._interrupt_mode = interrupt_mode
+
+    @property
+    def _link(self) -> Link:
+        return self._lives.link
 
     # The kernel
 
@@ -72,14 +80,26 @@ class Bridge(ShellRequests):
 
     @property
     def status(self) -> str:
-        """``starting`` until the kernel is ready, ``dead``, ``closed``, or what it last said: ``idle`` or ``busy``."""
+        """``starting`` until the kernel is ready, ``dead``, ``closed``, or what it last said: ``idle`` or ``busy``.
+
+        ``restarting`` while a kernel that is restarted has yet to end.
+        """
         link = self._link
         if link.fate != "alive":
             return link.fate
         if not link.ready.done():
-            return "starting"
+            return "starting" if link.waits_for is None else "restarting"
         said = link.tracker.status
         return "idle" if said == "starting" else said
+
+    @property
+    def open_comms(self) -> dict[str, str]:
+        """The names of the targets of the comms that are open, by their ids.
+
+        Those that were open before the bridge was connected are known when `comm_info` has been answered.
+        """
+        with self._link.ordering:
+            return self._link.comms.targets()
 
     @property
     def counters(self) -> dict[str, int]:
@@ -108,6 +128,27 @@ class Bridge(ShellRequests):
         """Wait until the kernel is ready. Raises as `wait_ready` does."""
         await asyncio.wrap_future(self._link.ready)
 
+    def restart(self, *, grace: float = GRACE) -> None:
+        """End the kernel, start it again in the same way, and wait until it is ready (contract F8).
+
+        The old one is asked to shut down, and killed if it runs `grace` seconds from now. What it leaves unanswered
+        ends with `KernelDiedError`; what it still says is not shown; subscriptions go on, with a `status` whose
+        `execution_state` is ``restarting``. What is asked from then on is for the new kernel. It has a connection file
+        and addresses of its own.
+
+        May be called when the kernel has died, and again when that has failed. Raises `BridgeError` if the kernel was
+        not launched by this bridge, `BridgeClosedError`, and `KernelStartError` when the new kernel does not start.
+        """
+        self._restart(grace).ready.result()
+
+    async def arestart(self, *, grace: float = GRACE) -> None:
+        """Do what `restart` does, while the event loop goes on. It goes on to its end also when it is cancelled."""
+        link = await _on_a_thread("kernelbridge-frontend-restart", partial(self._restart, grace))
+        await asyncio.wrap_future(link.ready)
+
+    def _restart(self, grace: float) -> Link:
+        return _saying_what(self._link.name, partial(self._lives.restart, grace))
+
     # Requests on Control. Those on Shell are the base's.
 
     def interrupt(self) -> Request | None:
@@ -128,6 +169,7 @@ class Bridge(ShellRequests):
 
         A launched kernel is killed if it runs `grace` seconds from now. The bridge itself is to be closed as always.
         """
+        self._link.told_to_end = True
         self._link.second_start = None
         request = ask_control(self._link, "shutdown_request", restart=restart)
         if self._link.process is not None:
@@ -178,33 +220,15 @@ class Bridge(ShellRequests):
         raises, ends the kernel's grace and is raised again.
         """
         try:
-            self._link.close(grace)
+            self._lives.close(grace)
         except BaseException:
             # Who does not want to wait for the kernel does not want to leave it behind either.
-            self._link.close(0)
+            self._lives.close(0)
             raise
 
     async def aclose(self, *, grace: float = GRACE) -> None:
-        """Do what `close` does, while the event loop goes on."""
-        closed: Future[None] = Future()
-        closed.set_running_or_notify_cancel()
-
-        def close() -> None:
-            try:
-                self._link.close(grace)
-            except BaseException as error:  # noqa: BLE001 - raised in the event loop that waits for it.
-                closed.set_exception(error)
-            else:
-                closed.set_result(None)
-
-        # Not in the loop's executor, whose threads would stay. No daemon: a program that ends with its loop, because it
-        # was interrupted for instance, waits for this, and leaves no kernel.
-        thread = threading.Thread(target=close, name="kernelbridge-frontend-close")
-        thread.start()
-        # Closing goes on to its end also when its caller is cancelled.
-        await asyncio.wrap_future(closed)
-        # It has nothing left to do but to end.
-        thread.join()
+        """Do what `close` does, while the event loop goes on. It goes on to its end also when it is cancelled."""
+        await _on_a_thread("kernelbridge-frontend-close", partial(self._lives.close, grace))
 
     def __enter__(self) -> Self:
         try:
@@ -239,20 +263,34 @@ def connect(
     clock: Clock | None = None,
     timeout: float | None = START_TIMEOUT,
     limits: Limits = NO_LIMITS,
+    beat_seconds: float | None = BEAT_SECONDS,
+    on_death: Literal["stay"] | Callable[[Bridge], object] = "stay",
 ) -> Bridge:
     """Connect to a kernel that runs, or is about to.
 
     Takes its connection file or what that says; the ZMQ `context`, needed where the kernel is in this process (inproc);
-    the `clock` of all of the bridge's timers; the seconds in which the kernel must prove ready; and the size of the
-    messages that are taken and sent. Raises `ConnectionFileError` for a file that cannot be used.
+    the `clock` of all of the bridge's timers; the seconds in which the kernel must prove ready, which it can while it
+    is busy; the size of the messages that are taken and sent; how often the kernel is pinged (None: it is never taken
+    for hung, see `kernelbridge.frontend.liveness`); and what to call, on a thread for that, when it has died. Raises
+    `ConnectionFileError` for a file that cannot be used.
+
+    A frontend that comes back to its kernel asks it for what it has missed: `Bridge.status`, `comm_info`, `history`.
     """
     if isinstance(connection, ConnectionInfo):
         info, name = connection, connection.kernel_name or connection.endpoint("shell")
     else:
         info, name = load_connection_file(connection), os.fspath(connection)
-    link = _link(name, info.key, context, clock, timeout, limits, info.signature_scheme)
-    _begin(link, partial(link.open, info))
-    return Bridge(link)
+    settings = Settings(
+        name=name,
+        signer=Signer(info.key, info.signature_scheme),
+        context=context,
+        clock=clock or SystemClock(),
+        limits=limits,
+        timeout=timeout,
+        beat_seconds=beat_seconds,
+        may_be_busy=True,
+    )
+    return _begin(settings, lambda link: link.open(info), None, "message", on_death, Restarts())
 
 
 def launch(
@@ -262,44 +300,93 @@ def launch(
     env: Mapping[str, str] | None = None,
     extra_arguments: Sequence[str] = (),
     transport: LaunchTransport | None = None,
+    curve: bool = False,
     context: Context | None = None,
     clock: Clock | None = None,
     timeout: float | None = START_TIMEOUT,
     limits: Limits = NO_LIMITS,
+    beat_seconds: float | None = BEAT_SECONDS,
+    on_death: Literal["stay", "restart"] | Callable[[Bridge], object] = "stay",
+    restart_limit: int = RESTART_LIMIT,
 ) -> Bridge:
     """Launch a kernel by the name of its kernelspec; ``kernelbridge`` is there without being installed.
 
     Takes the kernel's working folder, what to add to its environment and to its command line, the transport (``ipc``
-    where the platform has it, else ``tcp``), and what `connect` takes. Raises `NoSuchKernelError`; a start that fails
-    later raises `KernelStartError` where it is waited for.
+    where the platform has it, else ``tcp``), whether all is encrypted (CURVE: the keys are in the connection file; the
+    kernel has to know them), and what `connect` takes.
+
+    A kernel that has died without having been told to stays dead, is restarted, or is left to the function that is
+    called with the bridge, which may restart or close it. More than `restart_limit` restarts do not follow one another
+    when none leads to a kernel that is ready for 10 s.
+
+    Raises `NoSuchKernelError`; a start that fails later raises `KernelStartError` where it is waited for.
     """
     # jupyter_client takes 0.2 s to import, and only who launches needs it.
     from kernelbridge.frontend.launch import Launcher
 
-    launcher = Launcher(kernel_name, transport=transport, cwd=cwd, extra_env=env, extra_arguments=extra_arguments)
-    link = _link(kernel_name, launcher.key, context, clock, timeout, limits)
-    _begin(link, partial(launcher.launch, link))
-    return Bridge(link, launcher.spec.interrupt_mode)
+    launcher = Launcher(
+        kernel_name, transport=transport, cwd=cwd, extra_env=env, extra_arguments=extra_arguments, curve=curve
+    )
+    settings = Settings(
+        name=kernel_name,
+        signer=Signer(launcher.keys.key),
+        context=context,
+        clock=clock or SystemClock(),
+        limits=limits,
+        timeout=timeout,
+        beat_seconds=beat_seconds,
+        may_be_busy=False,
+    )
+    mode = launcher.spec.interrupt_mode
+    return _begin(settings, launcher.launch, launcher.launch, mode, on_death, Restarts(restart_limit))
 
 
-def _link(
-    name: str,
-    key: bytes,
-    context: Context | None,
-    clock: Clock | None,
-    timeout: float | None,
-    limits: Limits,
-    scheme: str = "hmac-sha256",
-) -> Link:
-    signer = Signer(key, scheme)
-    return Link(name, signer, context=context, clock=clock or SystemClock(), limits=limits, timeout=timeout)
+def _begin(
+    settings: Settings,
+    first: Callable[[Link], None],
+    again: Callable[[Link], None] | None,
+    interrupt_mode: Literal["signal", "message"],
+    on_death: Literal["stay", "restart"] | Callable[[Bridge], object],
+    restarts: Restarts,
+) -> Bridge:
+    bridge: Bridge
 
+    def tell() -> object:
+        return on_death(bridge) if callable(on_death) else None
 
-def _begin(link: Link, start: Callable[[], None]) -> None:
+    policy: OnDeath = tell if callable(on_death) else on_death
+    bridge = Bridge(Lives(settings, again, policy, restarts), interrupt_mode)
     try:
-        start()
-    except BaseException as error:
-        link.close(0)
-        if isinstance(error, OSError | ZMQError):
-            raise KernelStartError(f"kernel {link.name!r} could not be started: {error}") from error
+        _saying_what(settings.name, partial(bridge._lives.begin, first))
+    except BaseException:
+        bridge.close(grace=0)
         raise
+    return bridge
+
+
+def _saying_what(name: str, start: Callable[[], T]) -> T:
+    try:
+        return start()
+    except (OSError, ZMQError) as error:
+        raise KernelStartError(f"kernel {name!r} could not be started: {error}") from error
+
+
+async def _on_a_thread(name: str, call: Callable[[], T]) -> T:
+    """Do what takes its time, and goes on to its end also when its caller is cancelled."""
+    done: Future[T] = Future()
+    done.set_running_or_notify_cancel()
+
+    def run() -> None:
+        try:
+            done.set_result(call())
+        except BaseException as error:  # noqa: BLE001 - raised in the event loop that waits for it.
+            done.set_exception(error)
+
+    # Not in the loop's executor, whose threads would stay. No daemon: a program that ends with its loop, because it
+    # was interrupted for instance, waits for this, and leaves no kernel.
+    thread = threading.Thread(target=run, name=name)
+    thread.start()
+    result = await asyncio.wrap_future(done)
+    # It has nothing left to do but to end.
+    thread.join()
+    return result

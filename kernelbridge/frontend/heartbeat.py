@@ -1,6 +1,6 @@
-"""Heartbeat as the frontend uses it: a ping that the kernel echoes, and when it last did.
+"""Heartbeat as the frontend uses it: pings that the kernel echoes, and when it last did.
 
-What to make of a kernel that does not echo is decided elsewhere; nothing here wakes up unless it is asked to ping.
+What to make of a kernel that does not echo is decided elsewhere (liveness.py).
 
 The specification has a REQ socket here. A DEALER that puts the empty frame of a REQ before its ping is the same to the
 kernel, and is not barred from asking again when an echo stays out.
@@ -8,6 +8,7 @@ kernel, and is not barred from asking again when an echo stays out.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 import attrs
@@ -15,6 +16,7 @@ import zmq
 
 from kernelbridge.bridges.socket_bridge import Frame, send
 from kernelbridge.frontend.channel import Channel, Wiring
+from kernelbridge.frontend.liveness import Pulse
 
 _PING: Final = [b"", b"ping"]
 
@@ -25,14 +27,19 @@ class Ping:
 
 
 class Heartbeat(Channel[Ping]):
-    """Pings once when it connects, and whenever it is asked to."""
+    """Pings when it connects, every `beat_seconds` after the first echo (None: no more), and when it is asked to.
+
+    `on_hung` is called on the thread at each ping for which the kernel seems to be hung.
+    """
 
     channel = "hb"
     kind = zmq.DEALER
 
-    def __init__(self, wiring: Wiring) -> None:
+    def __init__(self, wiring: Wiring, beat_seconds: float | None, on_hung: Callable[[], None]) -> None:
         super().__init__(wiring)
+        self._on_hung = on_hung
         # Owned by the thread.
+        self._pulse = Pulse(beat_seconds)
         self._waiting = False
         self._last_beat: float | None = None
 
@@ -58,9 +65,20 @@ class Heartbeat(Channel[Ping]):
             self._waiting = True
             send(self.socket, _PING)
 
+    def deadline(self) -> float | None:
+        return self._pulse.due()
+
+    def on_deadline(self) -> None:
+        if self._pulse.beat(self.clock.monotonic()) == "hung":
+            self._on_hung()
+        # One that was hung may come back, and an echo may have been lost.
+        self._waiting = True
+        send(self.socket, _PING)
+
     def read(self, frames: list[Frame]) -> None:
         self._waiting = False
         if frames == _PING:
             self._last_beat = self.clock.monotonic()
+            self._pulse.echoed(self._last_beat)
         else:
             self.wiring.strays.count(self.channel, "not an echo", f"{len(frames)} frames")

@@ -7,18 +7,13 @@ for others free ports are looked for, which somebody else may take before the ke
 
 from __future__ import annotations
 
-import contextlib
 import os
-import secrets
-import shutil
 import socket
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
-from pathlib import Path
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, cast
 
 import attrs
 from jupyter_client.connect import KernelConnectionInfo
@@ -26,32 +21,27 @@ from jupyter_client.kernelspec import KernelSpec, KernelSpecManager, NoSuchKerne
 from jupyter_client.manager import KernelManager
 from jupyter_client.provisioning.factory import KernelProvisionerFactory
 from jupyter_client.provisioning.provisioner_base import KernelProvisionerBase
-from jupyter_core.paths import jupyter_runtime_dir
 
 from kernelbridge.frontend.errors import KernelStartError, NoSuchKernelError
+from kernelbridge.frontend.files import Files, LaunchTransport, new_files
 from kernelbridge.frontend.link import Link
 from kernelbridge.frontend.process import KernelProcess
 from kernelbridge.wire.connection import (
     CHANNELS,
-    IPC_PATH_LIMIT,
-    SOCKET_FOLDER_PREFIX,
     Channel,
     ConnectionInfo,
     RegistrationInfo,
+    random_curve_keys,
     random_key,
     write_connection_file,
     write_registration_file,
 )
 from kernelbridge.wire.messages import speaks
 
-LaunchTransport = Literal["ipc", "tcp"]
-
 BUILT_IN: Final = "kernelbridge"
 """The name of the Python kernel of this library, which can be launched without being installed."""
 
 LOOPBACK: Final = "127.0.0.1"
-
-_LONGEST_PORT: Final = "-65535"
 
 
 def default_transport() -> LaunchTransport:
@@ -81,6 +71,8 @@ def _built_in() -> KernelSpec:
         display_name="Python 3 (kernelbridge)",
         language="python",
         interrupt_mode="signal",
+        # It knows registration files, as the kernelspec says that `kernelbridge install` writes.
+        kernel_protocol_version="5.6",
     )
 
 
@@ -93,55 +85,38 @@ def knows_registration(spec: KernelSpec) -> bool:
     return speaks(spec.kernel_protocol_version, (5, 6))
 
 
-@attrs.define
-class Files:
-    """The files of one launched kernel."""
+@attrs.frozen
+class Secrets:
+    """What a bridge and its kernels share: the key of the signatures, and CURVE keys if they encrypt."""
 
-    kernel_id: str
-    connection_file: Path
-    socket_folder: Path | None = None
+    key: bytes = attrs.field(factory=random_key)
+    curve: tuple[bytes | None, bytes | None] = None, None
+    """The public and the secret one."""
 
-    def remove(self) -> None:
-        """Remove them; none of them needs to be there."""
-        with contextlib.suppress(OSError):
-            self.connection_file.unlink()
-        if self.socket_folder is not None:
-            shutil.rmtree(self.socket_folder, ignore_errors=True)
+    @classmethod
+    def new(cls, curve: bool) -> Secrets:
+        return cls(curve=random_curve_keys() if curve else (None, None))
 
-
-def new_files(transport: LaunchTransport) -> Files:
-    """Make a name for a kernel, and the folder of its sockets where it has such.
-
-    The connection file lies where Jupyter looks for the connection files of running kernels.
-    """
-    runtime = Path(jupyter_runtime_dir())
-    kernel_id = secrets.token_hex(8)
-    files = Files(kernel_id, runtime / f"kernel-{kernel_id}.json")
-    if transport == "ipc":
-        try:
-            folder = runtime / f"{SOCKET_FOLDER_PREFIX}{kernel_id}"
-            if len(os.fsencode(_socket_prefix(folder) + _LONGEST_PORT)) > IPC_PATH_LIMIT:
-                folder = Path(tempfile.mkdtemp(prefix=SOCKET_FOLDER_PREFIX))
-            else:
-                runtime.mkdir(mode=0o700, parents=True, exist_ok=True)
-                folder.mkdir(mode=0o700)
-        except OSError as error:
-            raise KernelStartError(f"no folder for the kernel's sockets: {error}") from None
-        files.socket_folder = folder
-    return files
+    def info(self, transport: LaunchTransport, ip: str, kernel_name: str) -> ConnectionInfo:
+        """Return a kernel's connection without its ports."""
+        public, secret = self.curve
+        return ConnectionInfo(
+            transport=transport,
+            ip=ip,
+            key=self.key,
+            kernel_name=kernel_name,
+            curve_publickey=public,
+            curve_secretkey=secret,
+        )
 
 
-def _socket_prefix(folder: Path) -> str:
-    return str(folder / "s")
-
-
-def new_connection(transport: LaunchTransport, files: Files, kernel_name: str, key: bytes) -> ConnectionInfo:
+def new_connection(transport: LaunchTransport, files: Files, kernel_name: str, keys: Secrets) -> ConnectionInfo:
     """Return addresses for a kernel, and write them into its connection file."""
-    if transport == "ipc" and files.socket_folder is not None:
-        ip, ports = _socket_prefix(files.socket_folder), list(range(1, len(CHANNELS) + 1))
+    if transport == "ipc":
+        ip, ports = files.socket_prefix, list(range(1, len(CHANNELS) + 1))
     else:
         ip, ports = LOOPBACK, _free_ports(len(CHANNELS))
-    info = ConnectionInfo(transport=transport, ip=ip, key=key, kernel_name=kernel_name)
+    info = keys.info(transport, ip, kernel_name)
     info = info.with_ports(dict(zip(CHANNELS, ports, strict=True)))
     write_connection_file(files.connection_file, info)
     return info
@@ -198,9 +173,10 @@ class Launcher:
         cwd: str | os.PathLike[str] | None,
         extra_env: Mapping[str, str] | None,
         extra_arguments: Sequence[str],
+        curve: bool,
     ) -> None:
         self.spec = find_kernelspec(kernel_name)
-        self.key = random_key()
+        self.keys = Secrets.new(curve)
         self._name = kernel_name
         self._transport = transport
         self._options: dict[str, Any] = {
@@ -223,16 +199,24 @@ class Launcher:
         try:
             if transport == "tcp" and knows_registration(self.spec):
                 port = link.register(files.kernel_id, LOOPBACK, partial(self._registered, link, files, attempt))
+                public, secret = self.keys.curve
                 registration = RegistrationInfo(
-                    kernel_id=files.kernel_id, registration_ip=LOOPBACK, registration_port=port, key=self.key
+                    kernel_id=files.kernel_id,
+                    registration_ip=LOOPBACK,
+                    registration_port=port,
+                    key=self.keys.key,
+                    curve_publickey=public,
+                    curve_secretkey=secret,
                 )
                 write_registration_file(files.connection_file, registration)
             else:
-                info = new_connection(transport, files, self._name, self.key)
+                info = new_connection(transport, files, self._name, self.keys)
+            name, kernel_id = files.mark
             process = KernelProcess(
                 link.clock,
                 partial(new_provisioner, self.spec, self._name, files, info),
-                self._options,
+                {**self._options, "env": {**self._options["env"], name: kernel_id}},
+                files.started,
                 link.exited,
                 files.remove,
             )
@@ -245,7 +229,7 @@ class Launcher:
             link.open(info, attempt)
 
     def _registered(self, link: Link, files: Files, attempt: int, ports: dict[Channel, int]) -> None:
-        info = ConnectionInfo(ip=LOOPBACK, key=self.key, kernel_name=self._name).with_ports(ports)
+        info = self.keys.info("tcp", LOOPBACK, self._name).with_ports(ports)
         # In place of the registration file, which has served: who looks for running kernels finds this one.
         write_connection_file(files.connection_file, info)
         link.opened(info, attempt)

@@ -6,6 +6,9 @@ under the same. So whoever is told that an execution is done finds all of its ou
 
 A death takes the same way: Shell, Control and IOPub read what has arrived before the requests that are still open end.
 The reply and the last words of a kernel that answered and went are not lost.
+
+A link holds one kernel. When a bridge restarts its kernel, another link takes the place of this one, and goes on with
+its stream and its session (lives.py).
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ from kernelbridge.bridges.clock import Clock
 from kernelbridge.bridges.service import Service
 from kernelbridge.bridges.socket_bridge import Context, Frame
 from kernelbridge.frontend.channel import Channel, Wiring
+from kernelbridge.frontend.comms import OpenComms
 from kernelbridge.frontend.control import Control
 from kernelbridge.frontend.errors import (
     BridgeClosedError,
@@ -35,6 +39,7 @@ from kernelbridge.frontend.errors import (
 from kernelbridge.frontend.execution import Ended, Request, Running, Tracker
 from kernelbridge.frontend.heartbeat import Heartbeat
 from kernelbridge.frontend.iopub import Iopub
+from kernelbridge.frontend.liveness import MISSES
 from kernelbridge.frontend.registration import Registration
 from kernelbridge.frontend.shell import Shell
 from kernelbridge.frontend.stdin import Stdin, answer
@@ -75,27 +80,41 @@ class Channels:
             channel.linger = 0
 
 
-class Link:
-    """Holds one kernel, from the start of the bridge to its end. Any thread may call it.
+@attrs.frozen(kw_only=True)
+class Settings:
+    """What a bridge and all of its kernels have in common."""
 
-    Takes the kernel's `name` for messages, and the seconds that it has to become ready (None: for ever).
+    name: str
+    """The kernel's, for messages."""
+    signer: Signer
+    context: Context | None
+    clock: Clock
+    limits: Limits
+    timeout: float | None
+    """The seconds that a kernel has to become ready; None: for ever."""
+    beat_seconds: float | None
+    """How often it is pinged then; None: never, and so it is never taken for hung."""
+    may_be_busy: bool
+    """Whether the kernel was there before the bridge."""
+
+
+class Link:
+    """Holds one kernel, from its start to its end, or from when it is connected to. Any thread may call it.
+
+    Takes the bridge's `settings`; the `former` link, whose place this one takes; and `on_death`, which is called on any
+    thread, once, when the kernel has died and all consequences but the end of its process have happened.
     """
 
     def __init__(
-        self,
-        name: str,
-        signer: Signer,
-        *,
-        context: Context | None,
-        clock: Clock,
-        limits: Limits,
-        timeout: float | None,
+        self, settings: Settings, former: Link | None = None, on_death: Callable[[Link], object] = lambda link: None
     ) -> None:
         begin_log()
-        self.name = name
-        self.clock = clock
-        self.session = Session(clock.now)
-        self.strays = Strays()
+        self.settings = settings
+        self.name = settings.name
+        self.clock = settings.clock
+        self.session: Session = Session(self.clock.now) if former is None else former.session
+        self.strays: Strays = Strays() if former is None else former.strays
+        self._on_death = on_death
         self.ready: Future[None] = Future()
         self.ready.set_running_or_notify_cancel()
         self.info: dict[str, Any] = {}
@@ -108,21 +127,30 @@ class Link:
         """Where a kernel reports its ports, if it does."""
         self.attempt = 1
         """Which start this is. Written with `second_start`: what an earlier one has yet to open must stay closed."""
-        self._signer = signer
-        self._limits = limits
-        self._timeout = timeout
-        self._owns_context = context is None
-        self._context: Context = zmq.Context() if context is None else context
+        self._signer = settings.signer
+        self._limits = settings.limits
+        self._owns_context = settings.context is None
+        self._context: Context = zmq.Context() if settings.context is None else settings.context
         # Orders the stream. Guards what stands below it. Taken by the IOPub thread once for a batch, by Shell and
         # Control once for a reply, by a caller once for a request; never held while anything is waited for or settled.
-        self.ordering = threading.Lock()
+        self.ordering: threading.Lock = threading.Lock() if former is None else former.ordering
         self.tracker = Tracker(self.session.session_id, self.strays)
-        self.subscribers = Subscribers()
-        self.fate: Literal["alive", "dead", "closed"] = "alive"
+        self.subscribers: Subscribers = Subscribers() if former is None else former.subscribers
+        self.comms = OpenComms()
+        self.comms_asked: str | None = None
+        """The request that is answered by what comms there are."""
+        self.fate: Literal["alive", "dead", "replaced", "closed"] = "alive"
+        self.ready_at: float | None = None
+        """When the kernel became ready, on the clock's monotonic scale."""
+        self.told_to_end = False
+        """Whether the bridge has asked for its end, so that its exit is no accident."""
+        self.waits_for = former
+        """The link whose kernel has yet to end before this one's may begin."""
         self._channels: Channels | None = None
         # What was asked before the kernel was ready; None once it is.
         self._held: list[tuple[SendingChannel, list[Frame]]] | None = []
-        self._start_error: KernelStartError | None = None
+        self._verdict: BridgeError | None = None
+        """Why the kernel is given up, if its exit is not the reason."""
         # The process of the first start, whose thread makes the second one.
         self._former: KernelProcess | None = None
         # Held by whoever joins the channels' threads and ends the context; taken before `ordering`, never after.
@@ -175,11 +203,19 @@ class Link:
             if self.fate != "alive" or attempt != self.attempt:
                 return
             channels = Channels(
-                Shell(wiring, self.session, self._timeout, partial(self._replied, "shell"), self._ready, self._late),
+                Shell(
+                    wiring,
+                    self.session,
+                    self.settings.timeout,
+                    partial(self._replied, "shell"),
+                    self._ready,
+                    self._late,
+                    partial(self._put, "control") if self.settings.may_be_busy else None,
+                ),
                 Control(wiring, partial(self._replied, "control")),
                 Iopub(wiring, self._published),
                 Stdin(wiring, self._input_requested),
-                Heartbeat(wiring),
+                Heartbeat(wiring, self.settings.beat_seconds, self._silent),
             )
             with self.ordering:
                 self._channels = channels
@@ -197,7 +233,7 @@ class Link:
             kernel_id=kernel_id,
             signer=self._signer,
             strays=self.strays,
-            timeout=self._timeout,
+            timeout=self.settings.timeout,
             on_ports=on_ports,
             on_late=partial(self._late, "it has not reported its ports"),
             on_crash=self._crashed,
@@ -214,34 +250,51 @@ class Link:
         except (OSError, zmq.ZMQError) as error:
             self.fail_start(f"cannot be connected to: {error}")
 
-    def _ready(self, info: dict[str, Any]) -> None:
+    def _ready(self, info: dict[str, Any], busy: bool) -> None:
         with self.ordering:
             if self.fate != "alive" or self._held is None:
                 return
             self.info = info
+            self.ready_at = self.clock.monotonic()
+            if busy:
+                # What Control was asked has ended with an idle of its own.
+                self.tracker.status = "busy"
             for channel, frames in self._held:
                 self._put(channel, frames)
             self._held = None
         self.ready.set_result(None)
 
     def _late(self, missing: str) -> None:
-        self.fail_start(f"was not ready after {self._timeout:g} s: {missing}")
+        encrypted = self.connection is not None and self.connection.curve_publickey is not None
+        hint = " (the connection is encrypted: does it know CURVE?)" if encrypted else ""
+        self.fail_start(f"was not ready after {self.settings.timeout:g} s: {missing}{hint}")
 
     def fail_start(self, problem: str) -> None:
         """Give the start up. `problem` continues the sentence "kernel 'python3' ..."."""
         with self.ordering:
-            self._start_error = KernelStartError(f"kernel {self.name!r} {problem}")
+            self._verdict = KernelStartError(f"kernel {self.name!r} {problem}")
         if self.process is None:
             self._die(None)
         else:
             # Its exit has all the consequences.
             self.process.end(0)
 
+    def could_not_start(self, error: BaseException) -> None:
+        """Learn that there is no kernel, and may be no process."""
+        with self.ordering:
+            self._verdict = KernelStartError(f"kernel {self.name!r} could not be started: {error}")
+        self._die(None)
+        if self.process is not None:
+            self.process.end(0)
+
     # What arrives: on the channels' threads
 
     def _published(self, batch: list[Message]) -> None:
         with self.ordering:
+            if self.fate == "replaced":
+                return
             ended = self.tracker.published(batch)
+            self.comms.published(batch)
             self.subscribers.hand(batch)
             starting = self._channels if self._held is not None else None
         _settle(ended)
@@ -250,8 +303,38 @@ class Link:
 
     def _replied(self, channel: SendingChannel, message: Message) -> None:
         with self.ordering:
+            probed = channel == "control" and message.msg_type == "kernel_info_reply"
+            if probed and self.tracker.find(message.parent_id) is None and self._channels is not None:
+                # Shell knows its probes.
+                self._channels.shell.answered(message)
+                return
+            if message.parent_id == self.comms_asked and message.msg_type == "comm_info_reply":
+                self.comms.recovered(message.content)
             ended = self.tracker.replied(channel, message)
         _settle(ended)
+
+    def _silent(self) -> None:
+        """Judge, on Heartbeat's thread, a kernel that does not echo (liveness.py)."""
+        state = None if self.process is None else self.process.state()
+        if self._held is not None:
+            # Whoever starts has its own time to become ready.
+            patient = state != "stopped"
+        else:
+            patient = state == "traced" or (state == "runs" and self.tracker.status == "busy")
+        if patient:
+            self.strays.count("hb", "no echo", f"of a kernel whose process is there: {state}")
+            return
+        seconds = MISSES * (self.settings.beat_seconds or 0)
+        problem = "was stopped" if state == "stopped" else "hangs"
+        with self.ordering:
+            if self._verdict is None:
+                kind = KernelDiedError if self._held is None else KernelStartError
+                self._verdict = kind(f"kernel {self.name!r} {problem}: it has not echoed for {seconds:g} s")
+            channels = self._channels
+        if channels is not None:
+            _when_read(channels, partial(self._die, None))
+        if self.process is not None:
+            self.process.end(0)
 
     def _input_requested(self, request: Message) -> None:
         # What the kernel published before it asked may still wait to be read: it is shown before the prompt is.
@@ -306,7 +389,7 @@ class Link:
         if channels is None:
             end()
         else:
-            channels.shell.drained(partial(channels.control.drained, partial(channels.iopub.drained, end)))
+            _when_read(channels, end)
             finished.wait()
         self._tear_down()
 
@@ -314,7 +397,7 @@ class Link:
         """Make the second start, if there is one and it is of use. What was asked for is still held: none is lost."""
         with self.ordering:
             start, self.second_start = self.second_start, None
-            if start is None or self.fate != "alive" or self._held is None or self._start_error is not None:
+            if start is None or self.fate != "alive" or self._held is None or self._verdict is not None:
                 return False
             self.attempt += 1
             self._former = self.process
@@ -324,10 +407,7 @@ class Link:
         try:
             start()
         except (BridgeError, WireError, OSError, zmq.ZMQError) as error:
-            self._start_error = KernelStartError(f"kernel {self.name!r} could not be started: {error}")
-            self._die(None)
-            if self.process is not None:
-                self.process.end(0)
+            self.could_not_start(error)
         return True
 
     def _die(self, how: Exit | None) -> None:
@@ -338,18 +418,23 @@ class Link:
             self.fate = "dead"
             was_ready = self._held is None
             error = self._death(how, was_ready)
-            dead = Message(self.session.header("status"), {"execution_state": "dead"})
-            self.subscribers.hand([dead])
+            self._say_last("dead")
             ended = self.tracker.end_all(error)
         if not was_ready:
             self.ready.set_exception(error())
         _settle(ended)
         self._release_channels()
+        self._on_death(self)
+
+    def _say_last(self, state: Literal["dead", "restarting"]) -> None:
+        """Hand out, under the lock, what the kernel cannot say itself any more."""
+        status = Message(self.session.header("status"), {"execution_state": state})
+        self.subscribers.hand([*self.comms.close_all(self.session), status])
 
     def _death(self, how: Exit | None, was_ready: bool) -> Callable[[], Exception]:
-        said = self._start_error
+        said = self._verdict
         if said is not None:
-            return lambda: KernelStartError(str(said))
+            return lambda: type(said)(str(said))
         if how is None:
             return lambda: KernelDiedError(f"kernel {self.name!r} is gone")
         if was_ready:
@@ -362,30 +447,51 @@ class Link:
         if self.process is not None:
             self.process.end(0)
 
-    def _end_all(self, fate: Literal["dead", "closed"], error: Callable[[], Exception]) -> bool:
-        """End what is open and refuse what comes. Returns whether the kernel was alive and ready until now."""
+    def _end_all(
+        self,
+        fate: Literal["dead", "replaced", "closed"],
+        error: Callable[[], Exception],
+        first: Callable[[], None] = lambda: None,
+    ) -> None:
+        """End what is open and refuse what comes. `first` is called under the lock, before that."""
         with self.ordering:
-            was_ready = self._held is None
-            was_alive = self.fate == "alive"
-            if self.fate != "closed":
+            first()
+            was_starting = self.fate == "alive" and self._held is not None
+            if self.fate not in ("replaced", "closed"):
                 self.fate = fate
             ended = self.tracker.end_all(error)
-        if was_alive and not was_ready:
+        if was_starting:
             self.ready.set_exception(error())
         _settle(ended)
-        return was_alive and was_ready
+
+    def refuse(self) -> None:
+        """End what is open because the bridge is closed, and begin nothing any more. Waits for nothing."""
+        self._end_all("closed", lambda: BridgeClosedError("the bridge was closed"))
+
+    def give_way(self, take_over: Callable[[], None]) -> None:
+        """End what is open because the kernel is restarted. Nothing that it still says is handed out (contract F8).
+
+        `take_over` is called under the lock that orders the stream: between what this kernel has said and what the next
+        one will.
+        """
+
+        def first() -> None:
+            take_over()
+            self._say_last("restarting")
+
+        self._end_all("replaced", lambda: KernelDiedError(f"kernel {self.name!r} was restarted"), first)
 
     def close(self, grace: float) -> None:
         """End everything. A launched kernel is shut down, and killed if it has not ended within `grace` seconds.
 
         Returns when no thread, process or file is left. Further calls do, and wait for, the same.
         """
-        was_ready = self._end_all("closed", lambda: BridgeClosedError("the bridge was closed"))
+        self.refuse()
         while (process := self.process) is not None:
-            if was_ready:
+            if self.ready_at is not None:
                 self._ask_to_shut_down()
             # One that is not ready would not hear it, and has nothing to lose.
-            process.end(grace if was_ready else 0)
+            process.end(grace if self.ready_at is not None else 0)
             process.wait()
             process.stop()
             if process is self.process:
@@ -394,11 +500,9 @@ class Link:
             self._former.wait()
             self._former.stop()
         self._tear_down()
-        with self.ordering:
-            self.subscribers.end()
 
     def _ask_to_shut_down(self) -> None:
-        request = Message(self.session.header("shutdown_request"), {"restart": False})
+        request = Message(self.session.header("shutdown_request"), {"restart": self.fate == "replaced"})
         with self.ordering:
             self._put("control", encode(request, self._signer, self._limits))
 
@@ -429,6 +533,11 @@ class Link:
             if self._owns_context and not self._context.closed:
                 # Like term(), but also closes what a channel that could not be started has left.
                 self._context.destroy(0)
+
+
+def _when_read(channels: Channels, then: Callable[[], None]) -> None:
+    """Have `then` called when all that has arrived is read: replies first, so that no idle comes without its reply."""
+    channels.shell.drained(partial(channels.control.drained, partial(channels.iopub.drained, then)))
 
 
 def _settle(ended: Iterable[Ended]) -> None:

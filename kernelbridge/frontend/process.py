@@ -24,6 +24,7 @@ from jupyter_client.provisioning.provisioner_base import KernelProvisionerBase
 
 from kernelbridge.bridges.clock import Attendance, Clock
 from kernelbridge.bridges.service import OnCrash, Service
+from kernelbridge.frontend.processes import State, state_of_group
 
 logger = logging.getLogger("kernelbridge")
 
@@ -70,8 +71,9 @@ class KernelProcess(Service):
     """A thread that starts a kernel's process and stays until it has ended and nothing of it is left.
 
     Takes the `clock` for the grace of its end; `provision`, which is called on the thread and returns the provisioner;
-    `options` for its launch (`cwd`, `env`); `on_exit`, called on the thread once, when the process has ended or could
-    not be started; and `clean_up`, called on the thread at its end, to remove the files.
+    `options` for its launch (`cwd`, `env`); `on_start`, called on the thread with the process group of one that was
+    started here; `on_exit`, called on the thread once, when the process has ended or could not be started; and
+    `clean_up`, called on the thread at its end, to remove the files.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class KernelProcess(Service):
         clock: Clock,
         provision: Callable[[], KernelProvisionerBase],
         options: Mapping[str, Any],
+        on_start: Callable[[int], None],
         on_exit: Callable[[Exit], None],
         clean_up: Callable[[], None],
         on_crash: OnCrash | None = None,
@@ -87,12 +90,15 @@ class KernelProcess(Service):
         self._clock = clock
         self._provision = provision
         self._options = dict(options)
+        self._on_start = on_start
         self._on_exit = on_exit
         self._clean_up = clean_up
         # Owned by the thread.
         self._provisioner: KernelProvisionerBase | None = None
         self._words = bytearray()
         self._kill_at: float | None = None
+        # Written by the thread once: whose state is looked at.
+        self._group: int | None = None
         # Set on the thread before it is ready.
         self._loop: asyncio.AbstractEventLoop | None = None
         self._end_asked: asyncio.Event | None = None
@@ -122,6 +128,10 @@ class KernelProcess(Service):
     def signal(self, number: int) -> None:
         """Send a signal to the process group, if it still runs."""
         self._call(lambda: asyncio.ensure_future(self._send_signal(number)))
+
+    def state(self) -> State | None:
+        """Return whether it runs, was stopped by a signal, or is held by a debugger; None where that cannot be seen."""
+        return None if self._group is None else state_of_group(self._group)
 
     def _call(self, function: Callable[[], object]) -> None:
         if self._loop is not None:
@@ -214,6 +224,9 @@ class KernelProcess(Service):
         if isinstance(provisioner, LocalProvisioner):
             options |= {"stdin": subprocess.DEVNULL, "stdout": write_end, "stderr": write_end}
         await provisioner.launch_kernel(command, **options)
+        if isinstance(provisioner, LocalProvisioner) and provisioner.pid is not None:
+            self._group = provisioner.pid
+            self._on_start(provisioner.pid)
         return provisioner
 
     async def _unless_ended(self, launch: Any) -> KernelProvisionerBase | None:

@@ -8,13 +8,16 @@ it come through.
 Here the kernel is ready when the reply to a probe and its `idle` have both been seen. That is as good as any message,
 and more: nothing of the probes comes after it, so the frontend's own requests are the first that anybody sees.
 
+A kernel that was there before its frontend may be busy, for as long as a cell takes. Its Shell says nothing meanwhile,
+but its Control does: there it is asked when Shell has said nothing for a second.
+
 This is the decision alone: the Shell thread tells it what happened and when, and asks it what is due.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal
 
 from kernelbridge.wire.messages import Message, speaks
 
@@ -22,6 +25,9 @@ _FIRST_WAIT = 0.01
 _LONGEST_WAIT = 0.1
 _WELCOME_WAIT = 1.0
 """How long a promised iopub_welcome is waited for; then the probes go on, since a kernel may promise and not send."""
+
+_SHELL_WAIT = 1.0
+"""How long a kernel that may be busy is given to answer on Shell, before it is asked on Control."""
 
 
 def sends_welcome(protocol_version: object) -> bool:
@@ -32,15 +38,18 @@ def sends_welcome(protocol_version: object) -> bool:
 class Readiness:
     """Takes times in seconds on any scale: `now`, and `timeout`, after which the start has failed (None for never).
 
-    Owned by the Shell thread.
+    `may_be_busy` says whether the kernel was there before. Owned by the Shell thread.
     """
 
-    def __init__(self, now: float, timeout: float | None) -> None:
+    def __init__(self, now: float, timeout: float | None, *, may_be_busy: bool = False) -> None:
         self.info: dict[str, Any] | None = None
         """Content of the kernel_info_reply, once there is one."""
+        self.channel: Literal["shell", "control"] = "shell"
+        """Where the next probe is to be sent."""
+        self._control_at = now + _SHELL_WAIT if may_be_busy else None
         self._heard = False
-        # The probes sent, those answered, and those whose `idle` came.
-        self._sent: set[str] = set()
+        # The probes sent, with their channels, those answered, and those whose `idle` came.
+        self._sent: dict[str, str] = {}
         self._answered: set[str] = set()
         self._idle: set[str] = set()
         self._probe_at: float | None = now
@@ -51,11 +60,16 @@ class Readiness:
     def ready(self) -> bool:
         return not self._answered.isdisjoint(self._idle)
 
+    @property
+    def busy(self) -> bool:
+        """Whether the kernel is at work: it has answered, but not on Shell."""
+        return self.ready and all(self._sent[probe] == "control" for probe in self._answered)
+
     def due(self) -> float | None:
         """Return when to look again: at the next probe, or when the time is up."""
         if self.ready:
             return None
-        times = [at for at in (self._probe_at, self._give_up_at) if at is not None]
+        times = [at for at in (self._probe_at, self._give_up_at, self._control_at) if at is not None]
         return min(times, default=None)
 
     def gives_up(self, now: float) -> bool:
@@ -64,11 +78,16 @@ class Readiness:
 
     def wants_probe(self, now: float) -> bool:
         """Return whether a kernel_info_request is to be sent now."""
+        if self._control_at is not None and now >= self._control_at:
+            # Once: what follows is sent there as well.
+            self._control_at = None
+            if self.info is None:
+                self.channel, self._probe_at = "control", now
         return not self.ready and self._probe_at is not None and now >= self._probe_at
 
     def probed(self, msg_id: str) -> None:
         """Learn that a kernel_info_request was sent. The next one waits for its reply: a starting kernel gets one."""
-        self._sent.add(msg_id)
+        self._sent[msg_id] = self.channel
         self._probe_at = None
 
     def replied(self, message: Message, now: float) -> bool:
@@ -87,10 +106,10 @@ class Readiness:
 
     def heard(self, idle: Iterable[str], now: float) -> None:
         """Learn that messages came on IOPub, and which requests' `idle` were among them."""
-        self._idle |= self._sent.intersection(idle)
+        self._idle |= self._sent.keys() & set(idle)
         if not self._heard:
             self._heard = True
-            if self._sent and self._sent == self._answered:
+            if self._sent and self._sent.keys() == self._answered:
                 # The welcome may have come after the `idle` was published, and missed.
                 self._ask_soon(now)
 

@@ -5,6 +5,7 @@ Names and defaults of the arguments are those of the messaging specification.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -13,11 +14,13 @@ from kernelbridge.frontend.link import Link
 from kernelbridge.wire.messages import Buffer, Header
 
 
-class ShellRequests:
+class ShellRequests(ABC):
     """Who can be asked on Shell. Any thread and any event loop may do so."""
 
-    def __init__(self, link: Link) -> None:
-        self._link = link
+    @property
+    @abstractmethod
+    def _link(self) -> Link:
+        """The kernel's that is asked."""
 
     def execute(
         self,
@@ -84,9 +87,14 @@ class ShellRequests:
         return self._ask("kernel_info_request")
 
     def comm_info(self, target_name: str | None = None) -> Request:
-        """Ask which comms are open, of one target or of all."""
-        content: dict[str, Any] = {} if target_name is None else {"target_name": target_name}
-        return self._ask("comm_info_request", **content)
+        """Ask which comms are open, of one target or of all. Of all, the bridge's `open_comms` says it too."""
+        if target_name is not None:
+            return self._ask("comm_info_request", target_name=target_name)
+        link = self._link
+        request = Request(self._header("comm_info_request"))
+        link.comms_asked = request.msg_id
+        link.ask("shell", request, {})
+        return request
 
     def send_comm(
         self,
@@ -96,7 +104,10 @@ class ShellRequests:
     ) -> Request:
         """Send a comm message to the kernel. It has no reply: the request is done, with that message, at its idle."""
         request = Request(self._header(msg_type), needs_reply=False, needs_idle=True)
-        self._link.ask("shell", request, content, buffers)
+        link = self._link
+        link.ask("shell", request, content, buffers)
+        with link.ordering:
+            link.comms.passed(msg_type, content)
         return request
 
     def _ask(self, msg_type: str, **content: Any) -> Request:

@@ -7,6 +7,7 @@ from typing import Any
 
 import attrs
 
+from kernelbridge.bridges.socket_bridge import Frame
 from kernelbridge.frontend.channel import RequestChannel, Wiring
 from kernelbridge.frontend.readiness import Readiness
 from kernelbridge.wire.frames import encode
@@ -20,11 +21,19 @@ class Heard:
     idle: list[str]
 
 
-class Shell(RequestChannel[Heard]):
+@attrs.frozen
+class Answered:
+    """A reply has come on Control, which may be to a probe."""
+
+    reply: Message
+
+
+class Shell(RequestChannel[Heard | Answered]):
     """Sends requests and hands on replies.
 
-    All three are called on the thread: `on_reply` with each reply, `on_ready` once with the content of the
-    kernel_info_reply, or `on_late` with what was missing when `timeout` seconds had passed.
+    All are called on the thread: `on_reply` with each reply; `on_ready` once with the content of the kernel_info_reply
+    and whether the kernel is busy, or `on_late` with what was missing when `timeout` seconds had passed; `ask_control`
+    with the frames of a probe, for a kernel that `may_be_busy` (None: for one that starts).
     """
 
     channel = "shell"
@@ -35,16 +44,20 @@ class Shell(RequestChannel[Heard]):
         session: Session,
         timeout: float | None,
         on_reply: Callable[[Message], None],
-        on_ready: Callable[[dict[str, Any]], None],
+        on_ready: Callable[[dict[str, Any], bool], None],
         on_late: Callable[[str], None],
+        ask_control: Callable[[list[Frame]], object] | None,
     ) -> None:
         super().__init__(wiring)
         self._session = session
         self._on_reply = on_reply
         self._on_ready = on_ready
         self._on_late = on_late
+        self._ask_control = ask_control
         # Decides from here on until the kernel is ready or given up, then is None. Owned by the thread.
-        self._readiness: Readiness | None = Readiness(wiring.clock.monotonic(), timeout)
+        self._readiness: Readiness | None = Readiness(
+            wiring.clock.monotonic(), timeout, may_be_busy=ask_control is not None
+        )
         # Kept, so that answers to late probes are known for what they are.
         self._probing = self._readiness
 
@@ -57,6 +70,10 @@ class Shell(RequestChannel[Heard]):
         ]
         self.put(Heard(idle))
 
+    def answered(self, reply: Message) -> None:
+        """Learn, from any thread, of a reply on Control. Of interest until the kernel is ready."""
+        self.put(Answered(reply))
+
     # On the thread
 
     def received(self, message: Message) -> None:
@@ -65,8 +82,12 @@ class Shell(RequestChannel[Heard]):
         else:
             self._on_reply(message)
 
-    def handle(self, item: Heard) -> None:
-        self._probing.heard(item.idle, self.clock.monotonic())
+    def handle(self, item: Heard | Answered) -> None:
+        now = self.clock.monotonic()
+        if isinstance(item, Heard):
+            self._probing.heard(item.idle, now)
+        elif not self._probing.replied(item.reply, now):
+            self.wiring.strays.count("control", "unknown parent", item.reply.msg_type)
         self._conclude()
 
     def deadline(self) -> float | None:
@@ -82,11 +103,15 @@ class Shell(RequestChannel[Heard]):
             self._on_late(readiness.missing())
         elif readiness.wants_probe(now):
             probe = Message(self._session.header("kernel_info_request"), {})
+            frames = encode(probe, self._signer, self._limits)
+            if readiness.channel == "control" and self._ask_control is not None:
+                self._ask_control(frames)
+            else:
+                self.send(frames)
             readiness.probed(probe.msg_id)
-            self.send(encode(probe, self._signer, self._limits))
 
     def _conclude(self) -> None:
         readiness = self._readiness
         if readiness is not None and readiness.ready and readiness.info is not None:
             self._readiness = None
-            self._on_ready(readiness.info)
+            self._on_ready(readiness.info, readiness.busy)

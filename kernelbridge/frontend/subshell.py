@@ -24,8 +24,13 @@ class Subshell(ShellRequests):
     """
 
     def __init__(self, link: Link) -> None:
-        super().__init__(link)
+        self._kernel = link
         self._created = ask_control(link, "create_subshell_request")
+
+    @property
+    def _link(self) -> Link:
+        # A subshell ends with its kernel, whether the bridge restarts that or not.
+        return self._kernel
 
     @property
     def subshell_id(self) -> str:

@@ -13,7 +13,14 @@ from pathlib import Path
 import zmq
 
 from kernelbridge.bridges.socket_bridge import Socket
-from kernelbridge.wire.connection import CHANNELS, SOCKET_FOLDER_PREFIX, Channel, ConnectionInfo
+from kernelbridge.wire.connection import (
+    CHANNELS,
+    CONNECTION_FILE_PREFIX,
+    KERNEL_FOLDER_FILES,
+    KERNEL_FOLDER_PREFIX,
+    Channel,
+    ConnectionInfo,
+)
 from kernelbridge.wire.errors import ConnectionFileError
 
 
@@ -77,7 +84,15 @@ def remove_left_behind(file: str, info: ConnectionInfo) -> None:
     """Remove what the launcher of a kernel would remove, if it were still there."""
     with suppress(OSError):
         Path(file).unlink()
-    folder = Path(info.ip).parent
-    if info.transport == "ipc" and folder.name.startswith(SOCKET_FOLDER_PREFIX):
-        with suppress(OSError):
-            folder.rmdir()
+    folders = {Path(info.ip).parent} if info.transport == "ipc" else set()
+    if Path(file).name.startswith(CONNECTION_FILE_PREFIX):
+        kernel_id = Path(file).stem.removeprefix(CONNECTION_FILE_PREFIX)
+        folders.add(Path(file).parent / f"{KERNEL_FOLDER_PREFIX}{kernel_id}")
+    for folder in folders:
+        if folder.name.startswith(KERNEL_FOLDER_PREFIX):
+            for name in KERNEL_FOLDER_FILES:
+                with suppress(OSError):
+                    (folder / name).unlink()
+            # If it is empty: what else lies there is not the launcher's.
+            with suppress(OSError):
+                folder.rmdir()

@@ -26,6 +26,8 @@ def unbound(registration: RegistrationInfo) -> ConnectionInfo:
         ip=registration.registration_ip,
         key=registration.key,
         signature_scheme=registration.signature_scheme,
+        curve_publickey=registration.curve_publickey,
+        curve_secretkey=registration.curve_secretkey,
     )
 
 

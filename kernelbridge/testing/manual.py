@@ -158,6 +158,9 @@ class ManualKernel:
         """Hold that everything that was sent to the kernel has been taken."""
         self.settle()
         self._answer_standing(None)
+        # By a clock of its own a frontend asks there whether a kernel that says nothing on Shell is only busy.
+        control = self._waiting["control"]
+        self._waiting["control"] = deque(one for one in control if one.message.msg_type != "kernel_info_request")
         for channel in REQUEST_CHANNELS:
             if self._waiting[channel] and not self._hangs:
                 number = len(self._waiting[channel])

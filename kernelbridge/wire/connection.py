@@ -24,9 +24,14 @@ from kernelbridge.wire.errors import ConnectionFileError, WireError, short_repr
 
 __all__ = [
     "CHANNELS",
+    "CONNECTION_FILE_PREFIX",
+    "GROUP_FILE",
     "HIGHEST_PORT",
     "IPC_PATH_LIMIT",
-    "SOCKET_FOLDER_PREFIX",
+    "KERNEL_FOLDER_FILES",
+    "KERNEL_FOLDER_PREFIX",
+    "OWNER_FILE",
+    "SOCKETS_LINK",
     "Channel",
     "ConnectionInfo",
     "RegistrationInfo",
@@ -47,8 +52,20 @@ Transport = Literal["tcp", "ipc", "inproc"]
 IPC_PATH_LIMIT: Final = 103 if sys.platform == "darwin" or "bsd" in sys.platform else 107
 """Longest path of an IPC socket in bytes: the size of sun_path without its NUL, to which libzmq also holds itself."""
 
-SOCKET_FOLDER_PREFIX: Final = "kernelbridge-"
-"""What the name of a folder begins with that was made for the IPC sockets of one kernel, and is to go with them."""
+CONNECTION_FILE_PREFIX: Final = "kernel-"
+"""What the name of a launched kernel's connection file begins with; its id and ``.json`` follow."""
+
+KERNEL_FOLDER_PREFIX: Final = "kernelbridge-"
+"""What the name of a launched kernel's folder begins with, beside its connection file; its id follows.
+
+So does the name of one that was made elsewhere for its IPC sockets alone. Both are to go with the kernel."""
+
+GROUP_FILE: Final = "group"
+SOCKETS_LINK: Final = "sockets"
+OWNER_FILE: Final = "owner"
+KERNEL_FOLDER_FILES: Final = (GROUP_FILE, SOCKETS_LINK, OWNER_FILE)
+"""What a launcher writes in that folder: the kernel's process group, a link to where its IPC sockets are if not here,
+and the file that it holds locked, which is to be removed last."""
 
 HIGHEST_PORT: Final = 65535
 # The extendable functions (shake_*) have no digest size of their own, which HMAC needs.
@@ -149,6 +166,9 @@ class RegistrationInfo:
     registration_port: int
     key: bytes = field(repr=False)
     signature_scheme: str = "hmac-sha256"
+    curve_publickey: bytes | None = None
+    """The CURVE keys of the channels that the kernel binds, as in a connection file. The handshake is not encrypted."""
+    curve_secretkey: bytes | None = field(default=None, repr=False)
     extra: dict[str, Any] = field(factory=dict, repr=False)
     """Fields of the file that are not known here; written again."""
 
@@ -163,6 +183,7 @@ class RegistrationInfo:
         Raises ConnectionFileError for a field that is absent or cannot be used.
         """
         fields = _Fields(given, file)
+        secret = fields.take_curve_key("curve_secretkey", required=False)
         info = cls(
             kernel_id=fields.take_filled_text("kernel_id"),
             transport=fields.take_transport(),
@@ -170,6 +191,8 @@ class RegistrationInfo:
             registration_port=fields.take_port("registration_port", 1),
             key=fields.take_key(),
             signature_scheme=fields.take_scheme(),
+            curve_publickey=fields.take_curve_key("curve_publickey", required=secret is not None),
+            curve_secretkey=secret,
             extra=fields.left,
         )
         fields.check_ipc_path("registration_ip", info.endpoint())

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -33,6 +36,22 @@ def runtime(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     assert set(child_processes()) - processes == set()
     assert not runtime.exists() or list(runtime.iterdir()) == []
     assert open_descriptors() <= descriptors
+
+
+@pytest.fixture
+def kernel_that(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """Install a kernel that is a Python program, and give its name. Further fields are those of the kernelspec."""
+    monkeypatch.setenv("JUPYTER_PATH", str(folder / "jupyter"))
+
+    def install(program: str, name: str = "made", **fields: Any) -> str:
+        kernel = folder / "jupyter" / "kernels" / name
+        kernel.mkdir(parents=True)
+        argv = [sys.executable, "-c", program, "-f", "{connection_file}"]
+        spec = {"argv": argv, "display_name": name, "language": "python", **fields}
+        (kernel / "kernel.json").write_text(json.dumps(spec))
+        return name
+
+    return install
 
 
 def open_descriptors() -> int:

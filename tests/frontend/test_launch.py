@@ -22,6 +22,7 @@ import pytest
 from jupyter_client.provisioning.factory import KernelProvisionerFactory
 from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 
+from kernelbridge.frontend import files as kernel_files
 from kernelbridge.frontend import launch as launching
 from kernelbridge.frontend.bridge import Bridge, launch
 from kernelbridge.frontend.errors import BridgeClosedError, KernelDiedError, KernelStartError, NoSuchKernelError
@@ -66,12 +67,10 @@ class TestStart:
             assert bridge.connection is not None
             assert bridge.connection.transport == transport
             assert output(bridge, "import os; print(os.environ['GIVEN'], os.getcwd())") == "yes /\n"
-            files = sorted(runtime.iterdir())
-            connection_file = files[0]
+            connection_file, kernel_folder = sorted(runtime.iterdir())
             assert connection_file.suffix == ".json"
             assert stat.S_IMODE(connection_file.stat().st_mode) == 0o600
-            if transport == "ipc":
-                assert stat.S_IMODE(files[1].stat().st_mode) == 0o700
+            assert stat.S_IMODE(kernel_folder.stat().st_mode) == 0o700
             # Readiness does not wait for it.
             assert beaten.wait(DEADLINE)
             assert bridge.last_beat is not None
@@ -88,7 +87,7 @@ class TestStart:
         install(kernels, "registers", argv, kernel_protocol_version="5.6")
         with launch("registers", transport="tcp") as bridge:
             assert bridge.connection is not None
-            written = json.loads(next(runtime.iterdir()).read_text())
+            written = json.loads(next(runtime.glob("*.json")).read_text())
             assert written["shell_port"] == bridge.connection.shell_port
             assert output(bridge, "print(1)") == "1\n"
 
@@ -117,11 +116,11 @@ class TestStart:
     ) -> None:
         deep = folder / ("x" * IPC_PATH_LIMIT)
         monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(deep))
-        files = launching.new_files("ipc")
+        files = kernel_files.new_files("ipc")
         assert files.socket_folder is not None
         assert len(os.fsencode(files.socket_folder)) < IPC_PATH_LIMIT - 10
         assert stat.S_IMODE(files.socket_folder.stat().st_mode) == 0o700
-        info = launching.new_connection("ipc", files, "k", b"key")
+        info = launching.new_connection("ipc", files, "k", launching.Secrets())
         assert info.endpoint("shell").startswith(f"ipc://{files.socket_folder}")
         files.remove()
         assert not files.socket_folder.exists()

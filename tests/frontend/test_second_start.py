@@ -13,6 +13,7 @@ import pytest
 from kernelbridge.frontend import launch as launch_module
 from kernelbridge.frontend.bridge import launch
 from kernelbridge.frontend.errors import KernelStartError
+from kernelbridge.frontend.files import Files
 from kernelbridge.frontend.link import Link
 from kernelbridge.frontend.process import KernelProcess
 
@@ -60,7 +61,7 @@ def test_the_thread_of_the_first_process_is_waited_for(monkeypatch: pytest.Monke
     """It has made the second start, and may have to clean up when that has failed and the bridge is closed."""
     processes: list[KernelProcess] = []
     waited_for = threading.Event()
-    start, wait, remove = KernelProcess.start, KernelProcess.wait, launch_module.Files.remove
+    start, wait, remove = KernelProcess.start, KernelProcess.wait, Files.remove
 
     def start_and_note(process: KernelProcess) -> None:
         processes.append(process)
@@ -71,14 +72,14 @@ def test_the_thread_of_the_first_process_is_waited_for(monkeypatch: pytest.Monke
             waited_for.set()
         wait(process)
 
-    def remove_late(files: launch_module.Files) -> None:
+    def remove_late(files: Files) -> None:
         if processes[0].on_this_thread():
             waited_for.wait(DEADLINE)
         remove(files)
 
     monkeypatch.setattr(KernelProcess, "start", start_and_note)
     monkeypatch.setattr(KernelProcess, "wait", tell_and_wait)
-    monkeypatch.setattr(launch_module.Files, "remove", remove_late)
+    monkeypatch.setattr(Files, "remove", remove_late)
     with pytest.raises(KernelStartError, match="boom"):
         launch("bad").__enter__()
     left = [process.alive for process in processes]

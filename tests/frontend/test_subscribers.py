@@ -9,7 +9,7 @@ import zmq
 from kernelbridge.bridges.clock import SystemClock
 from kernelbridge.bridges.socket_bridge import Context
 from kernelbridge.frontend.execution import Execution
-from kernelbridge.frontend.link import Link
+from kernelbridge.frontend.link import Link, Settings
 from kernelbridge.frontend.subscribers import Subscribers
 from kernelbridge.wire.frames import Limits
 from kernelbridge.wire.messages import Header, Message
@@ -36,7 +36,18 @@ def test_f1_who_leaves_takes_nothing_from_the_others() -> None:
 
 def test_f2_who_is_told_that_an_execution_is_done_finds_its_outputs_handed_out() -> None:
     context: Context = zmq.Context()
-    link = Link("kernel", Signer(b""), context=context, clock=SystemClock(), limits=Limits(), timeout=None)
+    link = Link(
+        Settings(
+            name="kernel",
+            signer=Signer(b""),
+            context=context,
+            clock=SystemClock(),
+            limits=Limits(),
+            timeout=None,
+            beat_seconds=None,
+            may_be_busy=False,
+        )
+    )
     execution = Execution(link.session.header("execute_request"), "1", link.ordering)
     subscription = link.subscribers.add()
     link.tracker.add(execution.running)

@@ -12,6 +12,9 @@ DEATHS = "tests/frontend/test_deaths.py"
 LAUNCH = "tests/frontend/test_launch.py"
 READINESS = "tests/frontend/test_readiness.py"
 SUBSCRIBERS = "tests/frontend/test_subscribers.py"
+FILES = "tests/frontend/test_files.py"
+RESTART = "tests/frontend/test_restart.py"
+LIVENESS = "tests/frontend/test_liveness.py"
 
 FAULTS = (
     Fault(
@@ -121,11 +124,11 @@ FAULTS = (
     Fault(
         "done before the outputs are handed out",
         FRONTEND + "link.py",
-        "            ended = self.tracker.published(batch)\n"
+        "            self.comms.published(batch)\n"
         "            self.subscribers.hand(batch)\n"
         "            starting = self._channels if self._held is not None else None\n"
         "        _settle(ended)\n",
-        "            ended = self.tracker.published(batch)\n"
+        "            self.comms.published(batch)\n"
         "            starting = self._channels if self._held is not None else None\n"
         "        _settle(ended)\n"
         "        self.subscribers.hand(batch)\n",
@@ -168,9 +171,7 @@ FAULTS = (
     Fault(
         "the last words of a kernel are not read",
         FRONTEND + "link.py",
-        "            channels.shell.drained(partial(channels.control.drained, "
-        "partial(channels.iopub.drained, end)))\n"
-        "            finished.wait()\n",
+        "            _when_read(channels, end)\n",
         "            end()\n",
         "F6",
         ("tests/frontend/test_last_words.py",),
@@ -178,7 +179,7 @@ FAULTS = (
     Fault(
         "nobody is told that the kernel is dead",
         FRONTEND + "link.py",
-        "            self.subscribers.hand([dead])\n",
+        '            self._say_last("dead")\n',
         "",
         "F6",
         (DEATHS,),
@@ -242,16 +243,51 @@ FAULTS = (
     ),
     Fault(
         "the connection file stays",
-        FRONTEND + "launch.py",
-        "        with contextlib.suppress(OSError):\n"
-        "            self.connection_file.unlink()\n"
-        "        if self.socket_folder is not None:\n",
-        "        if self.socket_folder is None:\n"
-        "            with contextlib.suppress(OSError):\n"
-        "                self.connection_file.unlink()\n"
-        "        else:\n",
+        FRONTEND + "files.py",
+        "    with contextlib.suppress(OSError):\n        connection_file.unlink()\n",
+        "",
         "F11",
         (LAUNCH,),
+    ),
+    Fault(
+        "what a frontend owns is reaped",
+        FRONTEND + "files.py",
+        "            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)\n",
+        "            pass\n",
+        "F11",
+        (FILES,),
+    ),
+    Fault(
+        "whoever has the number of a kernel that was is killed",
+        FRONTEND + "processes.py",
+        "            if mark.encode() in",
+        "            if group is not None or mark.encode() in",
+        "F11",
+        (FILES,),
+    ),
+    Fault(
+        "the old kernel is heard after a restart",
+        FRONTEND + "link.py",
+        '            if self.fate == "replaced":\n                return\n            ended',
+        "            ended",
+        "F8",
+        (RESTART,),
+    ),
+    Fault(
+        "one silence is death",
+        FRONTEND + "liveness.py",
+        "        self._echoed = True\n        self._missed = 0\n",
+        "        self._echoed = True\n",
+        "F6",
+        (LIVENESS,),
+    ),
+    Fault(
+        "a kernel that computes is killed",
+        FRONTEND + "link.py",
+        '(state == "runs" and self.tracker.status == "busy")',
+        "False",
+        "F6",
+        (LIVENESS,),
     ),
     Fault(
         "what a kernel has started goes on",

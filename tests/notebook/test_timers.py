@@ -38,7 +38,8 @@ def run_of(clock: VirtualClock, timeout: float, *sources: str) -> Iterator[tuple
     with (
         ThreadPoolExecutor(1) as pool,
         ManualKernel(transport="inproc") as kernel,
-        closing(connect(kernel.connection, context=kernel.context, clock=clock)) as bridge,
+        # The kernel echoes only when the test waits for something of it.
+        closing(connect(kernel.connection, context=kernel.context, clock=clock, beat_seconds=None)) as bridge,
     ):
         kernel.become_ready()
         yield kernel, pool.submit(run_notebook, notebook, bridge=bridge, timeout=timeout)

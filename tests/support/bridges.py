@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final, Unpack
+from typing import Final, Literal, Unpack
 
 from kernelbridge.frontend.bridge import Bridge, connect
 from kernelbridge.frontend.execution import Execution, Request
@@ -40,11 +40,16 @@ def connected(
 
 
 @contextmanager
-def played(*, limits: Limits = NO_LIMITS, **options: Unpack[KernelOptions]) -> Iterator[tuple[ManualKernel, Bridge]]:
+def played(
+    *,
+    limits: Limits = NO_LIMITS,
+    on_death: Literal["stay"] | Callable[[Bridge], object] = "stay",
+    **options: Unpack[KernelOptions],
+) -> Iterator[tuple[ManualKernel, Bridge]]:
     """A kernel that the test plays, and a bridge to it that is ready and has heard all that goes with that."""
     with ManualKernel(**options) as kernel:
         context = kernel.context if kernel.connection.transport == "inproc" else None
-        bridge = connect(kernel.connection, context=context, timeout=DEADLINE, limits=limits)
+        bridge = connect(kernel.connection, context=context, timeout=DEADLINE, limits=limits, on_death=on_death)
         try:
             kernel.become_ready()
             bridge.wait_ready(DEADLINE)
