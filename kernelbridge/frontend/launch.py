@@ -57,12 +57,20 @@ def find_kernelspec(name: str) -> KernelSpec:
     except NoSuchKernel:
         if name == BUILT_IN:
             return _built_in()
+        if (folder := manager.find_kernel_specs().get(name)) is not None:
+            raise KernelStartError(_without_provisioner(name, folder)) from None
         raise NoSuchKernelError(name, {*manager.find_kernel_specs(), BUILT_IN}, manager.kernel_dirs) from None
     except Exception as error:  # noqa: BLE001 - the file is the user's, and jupyter_client lets through what it causes.
         raise KernelStartError(f"the kernelspec of {name!r} cannot be used: {error}") from None
     if not spec.argv:
         raise KernelStartError(f"the kernelspec of {name!r} cannot be used: its argv is empty")
     return spec
+
+
+def _without_provisioner(name: str, folder: str) -> str:
+    """Say why a kernelspec that is there is none for jupyter_client."""
+    stanza = KernelSpec.from_resource_dir(folder).metadata.get("kernel_provisioner", {})
+    return f"kernel {name!r} asks for the provisioner {stanza.get('provisioner_name')!r}, which is not installed"
 
 
 def _built_in() -> KernelSpec:
