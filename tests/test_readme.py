@@ -23,6 +23,7 @@ def test_the_readme_has_a_snippet_for_each_use() -> None:
     assert [title for title, _ in SNIPPETS] == [
         "Run a notebook",
         "Embed in a program with threads",
+        "Outlive a kernel",
         "Run cells beside each other",
         "Embed in asyncio",
         "Embed a kernel in your program",
@@ -51,6 +52,7 @@ def test_snippet(title: str, snippet: str, tmp_path: Path) -> None:
 EXPECTED = {
     "Run a notebook": ["failure: None"],
     "Embed in a program with threads": ["one\n42\nok\n", "stream\n", "['"],
+    "Outlive a kernel": ["kernel 'kernelbridge' ended with exit status 3\nok\n"],
     "Run cells beside each other": ["ok\n"],
     "Embed in asyncio": ["execute_input", "'text': '0\\n", "ok\n"],
     "Embed a kernel in your program": ["the program's own: [3, 4, 5] 12\nin a cell: 12\n"],

@@ -5,6 +5,8 @@ The pure parts decide and own neither a socket nor a thread:
     execution.py    which request is answered by what, and when it is done
     readiness.py    when a kernel can be used (JEP 65)
     subscribers.py  one ordered stream, many readers
+    liveness.py     when a kernel is taken for dead, and how often it is restarted
+    comms.py        which comms are open
 
 The threads poll, decode, ask the pure parts, and send:
 
@@ -15,6 +17,9 @@ The threads poll, decode, ask the pure parts, and send:
 
     requests.py     what is asked on Shell
     subshell.py     Subshell: asked beside the main shell (JEP 91)
+    lives.py        the kernels of a bridge, one after the other: restarts, deaths, the end
+    files.py        the files of launched kernels, and what crashed frontends have left of theirs
+    processes.py    what the system tells of processes
     launch.py       kernelspecs, connection files, addresses
     bridge.py       Bridge: all of these wired together, and what a frontend calls
 """

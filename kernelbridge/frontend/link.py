@@ -316,12 +316,10 @@ class Link:
     def _silent(self) -> None:
         """Judge, on Heartbeat's thread, a kernel that does not echo (liveness.py)."""
         state = None if self.process is None else self.process.state()
-        if self._held is not None:
-            # Whoever starts has its own time to become ready.
-            patient = state != "stopped"
-        else:
-            patient = state == "traced" or (state == "runs" and self.tracker.status == "busy")
-        if patient:
+        with self.ordering:
+            starting, works = self._held is not None, self.tracker.status == "busy"
+        # Whoever starts has its own time to become ready.
+        if state == "traced" or (starting and state != "stopped") or (works and state == "runs"):
             self.strays.count("hb", "no echo", f"of a kernel whose process is there: {state}")
             return
         seconds = MISSES * (self.settings.beat_seconds or 0)

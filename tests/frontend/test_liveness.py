@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Callable
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from kernelbridge.frontend.bridge import Bridge, connect, launch
 from kernelbridge.frontend.errors import KernelDiedError, KernelStartError
+from kernelbridge.frontend.heartbeat import Heartbeat
 from kernelbridge.frontend.link import Link
 from kernelbridge.frontend.liveness import STABLE_SECONDS, Pulse, Restarts
 from kernelbridge.frontend.process import KernelProcess
@@ -30,6 +33,7 @@ from kernelbridge.testing import (
     reply,
     stdout,
 )
+from kernelbridge.wire.frames import Frame
 from kernelbridge.wire.messages import Message
 from tests.support.bridges import played
 
@@ -152,47 +156,60 @@ class TestHeartbeat:
                 assert bridge.status == "idle"
 
 
-@pytest.mark.parametrize("name", ["python3", "kernelbridge"])
-def test_a_stopped_process_is_dead_and_does_not_go_on_when_it_is_continued(name: str) -> None:
-    """It is killed: nobody would listen to it. Beats are short here; that 8 s are kept is shown by virtual time."""
-    with launch(name, beat_seconds=0.1) as bridge:
+STOPS = "import os, signal; os.kill(os.getpid(), signal.SIGSTOP); print('went on')"
+
+
+def test_a_stopped_process_is_dead_and_does_not_go_on_when_it_is_continued() -> None:
+    """It is killed: nobody would listen to it."""
+    with launch(beat_seconds=None) as bridge:
         subscription = bridge.subscribe()
-        execution = bridge.execute("import os, signal; os.kill(os.getpid(), signal.SIGSTOP); print('went on')")
-        waiting = bridge.execute("1")
-        for ended in (execution, waiting):
-            with pytest.raises(KernelDiedError, match=f"kernel '{name}' was stopped: it has not echoed"):
-                ended.result(DEADLINE)
+        execution, waiting = bridge.execute(STOPS), bridge.execute("1")
         process = bridge._link.process
         assert process is not None
+        assert process._group is not None
+        os.waitid(os.P_PID, process._group, os.WSTOPPED | os.WNOWAIT)
+        bridge._link._silent()
+        for ended in (execution, waiting):
+            with pytest.raises(KernelDiedError, match="kernel 'kernelbridge' was stopped: it has not echoed"):
+                ended.result(DEADLINE)
         process.wait()
-        bridge.close()
     assert states(subscription).count("dead") == 1
     assert not any(message.msg_type == "stream" for message in execution.messages)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["python3", "kernelbridge"])
-def test_a_kernel_in_a_long_call_of_c_is_not_taken_for_dead(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It holds the GIL. Its heartbeat does not need that."""
-    beats = threading.Semaphore(0)
-    silent: list[Link] = []
-    monkeypatch.setattr(Link, "_silent", silent.append)
-    with launch(name, beat_seconds=0.05) as bridge:
-        assert bridge._link._channels is not None
-        heartbeat = bridge._link._channels.heartbeat
-        echoed = heartbeat._pulse.echoed
+def test_a_stopped_process_is_found_by_its_heartbeat(name: str) -> None:
+    with launch(name) as bridge, pytest.raises(KernelDiedError, match=f"kernel '{name}' was stopped"):
+        bridge.execute(STOPS).result(DEADLINE)
 
-        def echo(now: float) -> None:
-            echoed(now)
-            beats.release()
 
-        heartbeat._pulse.echoed = echo  # type: ignore[method-assign]
-        # usleep of the C library, called without letting go of the GIL.
-        execution = bridge.execute("import ctypes; print('here', flush=True); ctypes.PyDLL(None).usleep(600_000)")
+@pytest.mark.parametrize("name", ["python3", "kernelbridge"])
+def test_a_kernel_in_a_long_call_of_c_echoes(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It holds the GIL. Its heartbeat does not need that, and so it is not taken for dead."""
+    beaten, read = threading.Semaphore(0), Heartbeat.read
+
+    def read_and_tell(heartbeat: Heartbeat, frames: list[Frame]) -> None:
+        read(heartbeat, frames)
+        beaten.release()
+
+    monkeypatch.setattr(Heartbeat, "read", read_and_tell)
+    fifo = folder / "fifo"
+    os.mkfifo(fifo)
+    # The C library's read, called without letting go of the GIL.
+    call = "ctypes.PyDLL(None).read(file, ctypes.create_string_buffer(1), 1)"
+    code = f"import ctypes, os; file = os.open({str(fifo)!r}, os.O_RDWR); print('here', flush=True); {call}"
+    with launch(name, beat_seconds=None) as bridge:
+        execution = bridge.execute(code)
         next(message for message in execution if message.msg_type == "stream")
-        for _ in range(5):
-            assert beats.acquire(timeout=DEADLINE)
+        assert bridge._link._channels is not None
+        # One may still be read that was sent at the start.
+        for _ in range(20):
+            bridge._link._channels.heartbeat.ping()
+            assert beaten.acquire(timeout=DEADLINE)
+        assert not execution.done
+        fifo.write_bytes(b"x")
         execution.result(DEADLINE)
-    assert silent == []
 
 
 @pytest.mark.parametrize(

@@ -284,8 +284,8 @@ FAULTS = (
     Fault(
         "a kernel that computes is killed",
         FRONTEND + "link.py",
-        '(state == "runs" and self.tracker.status == "busy")',
-        "False",
+        ' or (works and state == "runs"):\n',
+        ":\n",
         "F6",
         (LIVENESS,),
     ),
