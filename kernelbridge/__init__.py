@@ -22,7 +22,9 @@ if TYPE_CHECKING:
         SubshellError,
     )
     from kernelbridge.frontend.execution import Execution, Request
-    from kernelbridge.frontend.subscribers import Subscription
+    from kernelbridge.frontend.execution_states import State
+    from kernelbridge.frontend.output_store import OutputStore
+    from kernelbridge.frontend.subscribers import Backlog, Resync, Snapshot, Subscription
     from kernelbridge.frontend.subshell import Subshell
     from kernelbridge.kernel.comms import Comm, Comms
     from kernelbridge.kernel.handler import Handler
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from kernelbridge.wire.messages import Header, Message
 
 __all__ = [
+    "Backlog",
     "Bridge",
     "BridgeClosedError",
     "BridgeCrashedError",
@@ -54,8 +57,12 @@ __all__ = [
     "Message",
     "NoSuchKernelError",
     "Options",
+    "OutputStore",
     "RegistrationInfo",
     "Request",
+    "Resync",
+    "Snapshot",
+    "State",
     "StdinError",
     "Subscription",
     "Subshell",
@@ -80,7 +87,9 @@ _ROOMS = {
         "SubshellError",
     ),
     "frontend.execution": ("Execution", "Request"),
-    "frontend.subscribers": ("Subscription",),
+    "frontend.execution_states": ("State",),
+    "frontend.output_store": ("OutputStore",),
+    "frontend.subscribers": ("Backlog", "Resync", "Snapshot", "Subscription"),
     "frontend.subshell": ("Subshell",),
     "kernel.comms": ("Comm", "Comms"),
     "kernel.handler": ("Handler",),

@@ -2,11 +2,14 @@
 
 The pure parts decide and own neither a socket nor a thread:
 
-    execution.py    which request is answered by what, and when it is done
-    readiness.py    when a kernel can be used (JEP 65)
-    subscribers.py  one ordered stream, many readers
-    liveness.py     when a kernel is taken for dead, and how often it is restarted
-    comms.py        which comms are open
+    execution_queue.py  which execution may run now, and in what state each one is
+    execution_states.py the life of an execution, as a table
+    tracker.py          which request is answered by what, and when it is done
+    readiness.py        when a kernel can be used (JEP 65)
+    liveness.py         when a kernel is taken for dead, and how often it is restarted
+    subscribers.py      one ordered stream, many readers
+    comms.py            which comms are open
+    outputs.py  output_area.py  stream_text.py   what an execution has shown, as outputs of a notebook
 
 The threads poll, decode, ask the pure parts, and send:
 
@@ -21,5 +24,8 @@ The threads poll, decode, ask the pure parts, and send:
     files.py        the files of launched kernels, and what crashed frontends have left of theirs
     processes.py    what the system tells of processes
     launch.py       kernelspecs, connection files, addresses
+    interrupter.py  signals and requests that interrupt, when the queue says so
+    output_store.py files in which large outputs are kept
+    execution.py    Request and Execution: what a frontend holds of what it has asked for
     bridge.py       Bridge: all of these wired together, and what a frontend calls
 """

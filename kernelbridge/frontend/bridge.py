@@ -14,9 +14,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
@@ -25,21 +24,24 @@ from zmq import ZMQError
 
 from kernelbridge.bridges.clock import Clock, SystemClock
 from kernelbridge.bridges.socket_bridge import Context
+from kernelbridge.frontend.channels import Settings
+from kernelbridge.frontend.comms import OpenComm
 from kernelbridge.frontend.errors import KernelStartError, SubshellError
 from kernelbridge.frontend.execution import Request
-from kernelbridge.frontend.link import Link, Settings
+from kernelbridge.frontend.link import Link
 from kernelbridge.frontend.liveness import BEAT_SECONDS, RESTART_LIMIT, Restarts
 from kernelbridge.frontend.lives import Lives, OnDeath
 from kernelbridge.frontend.requests import ShellRequests, ask_control
-from kernelbridge.frontend.subscribers import Subscription
+from kernelbridge.frontend.subscribers import Backlog, Filter, Subscription
 from kernelbridge.frontend.subshell import Subshell
 from kernelbridge.wire.connection import ConnectionInfo, load_connection_file
 from kernelbridge.wire.frames import NO_LIMITS, Limits
-from kernelbridge.wire.messages import SUBSHELL_FEATURE
+from kernelbridge.wire.messages import SUBSHELL_FEATURE, Message
 from kernelbridge.wire.signing import Signer
 
 if TYPE_CHECKING:
     from kernelbridge.frontend.files import LaunchTransport
+    from kernelbridge.frontend.output_store import OutputStore
 
 __all__ = ["GRACE", "Bridge", "connect", "launch"]
 
@@ -50,6 +52,8 @@ START_TIMEOUT = 60.0
 
 T = TypeVar("T")
 
+_BACKLOG = Backlog()
+
 
 class Bridge(ShellRequests):
     """Holds a kernel. Made by `launch` and `connect`; any thread and any event loop may use it.
@@ -58,9 +62,8 @@ class Bridge(ShellRequests):
     kernel is shut down, one that was connected to goes on.
     """
 
-    def __init__(self, lives: Lives, interrupt_mode: Literal["signal", "message"] = "message") -> None:
+    def __init__(self, lives: Lives) -> None:
         self._lives = lives
-        self._interrupt_mode = interrupt_mode
 
     @property
     def _link(self) -> Link:
@@ -84,22 +87,16 @@ class Bridge(ShellRequests):
 
         ``restarting`` while a kernel that is restarted has yet to end.
         """
-        link = self._link
-        if link.fate != "alive":
-            return link.fate
-        if not link.ready.done():
-            return "starting" if link.waits_for is None else "restarting"
-        said = link.tracker.status
-        return "idle" if said == "starting" else said
+        return self._link.status
 
     @property
-    def open_comms(self) -> dict[str, str]:
-        """The names of the targets of the comms that are open, by their ids.
+    def open_comms(self) -> tuple[OpenComm, ...]:
+        """The comms that are open, in the order in which they were opened.
 
         Those that were open before the bridge was connected are known when `comm_info` has been answered.
         """
         with self._link.ordering:
-            return self._link.comms.targets()
+            return self._link.tracker.comms.all()
 
     @property
     def counters(self) -> dict[str, int]:
@@ -152,17 +149,14 @@ class Bridge(ShellRequests):
     # Requests on Control. Those on Shell are the base's.
 
     def interrupt(self) -> Request | None:
-        """Interrupt what runs: by a signal where the kernel was launched here, unless its kernelspec says otherwise.
+        """Interrupt what runs, and abort what waits for its turn; what is asked for from now on runs (contract F7).
 
-        Returns the interrupt_request on Control, or None for a signal. A signal is not sent before the kernel is ready:
-        nothing runs in it yet, and it would end one that has not come to catch it.
+        By a signal where the kernel was launched here, unless its kernelspec says otherwise. Returns the
+        interrupt_request on Control, or None for a signal. A signal is not sent before the kernel is ready: nothing
+        runs in it yet, and it would end one that has not come to catch it. An execution that has been sent and has not
+        begun is interrupted at its beginning.
         """
-        process = self._link.process
-        if process is not None and self._interrupt_mode == "signal":
-            if self._link.ready.done():
-                process.signal(signal.SIGINT)
-            return None
-        return ask_control(self._link, "interrupt_request")
+        return self._link.interrupter.interrupt()
 
     def shutdown(self, restart: bool = False, *, grace: float = GRACE) -> Request:
         """Ask the kernel to end. What it leaves unanswered ends with `KernelDiedError`, and `status` becomes ``dead``.
@@ -201,14 +195,35 @@ class Bridge(ShellRequests):
 
     # The stream
 
-    def subscribe(self) -> Subscription:
+    def subscribe(
+        self,
+        on_message: Callable[[Message], object] | None = None,
+        *,
+        types: Iterable[str] | None = None,
+        request: Request | None = None,
+        snapshot: bool = False,
+        backlog: Backlog | None = _BACKLOG,
+    ) -> Subscription:
         """Return a reader of everything that the kernel publishes from now on, whoever asked for it, in its order.
+
+        Or of some of it: of messages of certain `types`, or of those that a `request` has caused. With `snapshot` it
+        begins with a `Resync`, whose snapshot tells what was published before and still holds. `on_message` is called
+        with all that there is to read, on a thread of its own, until the subscription is closed.
+
+        `backlog` bounds what may wait for the reader. What is over it is dropped and a `Resync` takes its place, for
+        this reader alone (contract F5). None is for who would rather take any memory than lose a message.
 
         When the kernel dies a `status` with `execution_state` ``dead`` comes last. The stream ends when the bridge
         closes.
         """
+        only = Filter(None if types is None else frozenset(types), None if request is None else request.msg_id)
         with self._link.ordering:
-            return self._link.subscribers.add()
+            subscription = self._link.subscribers.add(
+                backlog=backlog, only=None if only == Filter() else only, begin_with_snapshot=snapshot
+            )
+        if on_message is not None:
+            self._link.subscribers.call(subscription, on_message)
+        return subscription
 
     # The end
 
@@ -265,14 +280,15 @@ def connect(
     limits: Limits = NO_LIMITS,
     beat_seconds: float | None = BEAT_SECONDS,
     on_death: Literal["stay"] | Callable[[Bridge], object] = "stay",
+    output_store: OutputStore | None = None,
 ) -> Bridge:
     """Connect to a kernel that runs, or is about to.
 
     Takes its connection file or what that says; the ZMQ `context`, needed where the kernel is in this process (inproc);
     the `clock` of all of the bridge's timers; the seconds in which the kernel must prove ready, which it can while it
     is busy; the size of the messages that are taken and sent; how often the kernel is pinged (None: it is never taken
-    for hung, see `kernelbridge.frontend.liveness`); and what to call, on a thread for that, when it has died. Raises
-    `ConnectionFileError` for a file that cannot be used.
+    for hung, see `kernelbridge.frontend.liveness`); what to call, on a thread for that, when it has died; and where
+    large outputs are to be kept (in memory by default). Raises `ConnectionFileError` for a file that cannot be used.
 
     A frontend that comes back to its kernel asks it for what it has missed: `Bridge.status`, `comm_info`, `history`.
     """
@@ -289,8 +305,9 @@ def connect(
         timeout=timeout,
         beat_seconds=beat_seconds,
         may_be_busy=True,
+        output_store=output_store,
     )
-    return _begin(settings, lambda link: link.open(info), None, "message", on_death, Restarts())
+    return _begin(settings, lambda link: link.open(info), None, on_death, Restarts())
 
 
 def launch(
@@ -308,6 +325,7 @@ def launch(
     beat_seconds: float | None = BEAT_SECONDS,
     on_death: Literal["stay", "restart"] | Callable[[Bridge], object] = "stay",
     restart_limit: int = RESTART_LIMIT,
+    output_store: OutputStore | None = None,
 ) -> Bridge:
     """Launch a kernel by the name of its kernelspec; ``kernelbridge`` is there without being installed.
 
@@ -336,16 +354,16 @@ def launch(
         timeout=timeout,
         beat_seconds=beat_seconds,
         may_be_busy=False,
+        interrupt_mode=launcher.spec.interrupt_mode,
+        output_store=output_store,
     )
-    mode = launcher.spec.interrupt_mode
-    return _begin(settings, launcher.launch, launcher.launch, mode, on_death, Restarts(restart_limit))
+    return _begin(settings, launcher.launch, launcher.launch, on_death, Restarts(restart_limit))
 
 
 def _begin(
     settings: Settings,
     first: Callable[[Link], None],
     again: Callable[[Link], None] | None,
-    interrupt_mode: Literal["signal", "message"],
     on_death: Literal["stay", "restart"] | Callable[[Bridge], object],
     restarts: Restarts,
 ) -> Bridge:
@@ -355,7 +373,7 @@ def _begin(
         return on_death(bridge) if callable(on_death) else None
 
     policy: OnDeath = tell if callable(on_death) else on_death
-    bridge = Bridge(Lives(settings, again, policy, restarts), interrupt_mode)
+    bridge = Bridge(Lives(settings, again, policy, restarts))
     try:
         _saying_what(settings.name, partial(bridge._lives.begin, first))
     except BaseException:

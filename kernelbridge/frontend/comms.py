@@ -1,32 +1,37 @@
-"""Which comms are open, as a frontend knows it: so that they can be closed when the kernel cannot (contract F6)."""
+"""Which comms are open, as far as what has passed here tells: so that late readers can be told, and so that they can be
+closed when the kernel cannot (contract F3, F6)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
+
+import attrs
 
 from kernelbridge.wire.messages import Message, Session
 
-_CHANGES: Final = ("comm_open", "comm_close")
+COMM_TYPES: Final = frozenset({"comm_open", "comm_msg", "comm_close"})
+
+
+@attrs.frozen
+class OpenComm:
+    """An open comm."""
+
+    comm_id: str
+    target_name: str
 
 
 class OpenComms:
-    """The open comms. Has no lock of its own: its owner calls it under the one that orders the stream."""
+    """Told of the comm messages of both ends, in the order of the stream. Called under the lock that orders it."""
 
     def __init__(self) -> None:
-        self._targets: dict[str, str] = {}
+        self._open: dict[str, OpenComm] = {}
         # Those that were closed before it was told which had been open: what tells it may be older than their end.
         self._closed: set[str] | None = set()
 
-    def targets(self) -> dict[str, str]:
-        """Return the names of the targets, by the ids of the comms."""
-        return self._targets.copy()
-
-    def published(self, batch: Iterable[Message]) -> None:
-        """Learn of messages on IOPub, in their order."""
-        for message in batch:
-            if message.header.msg_type in _CHANGES:
-                self.passed(message.header.msg_type, message.content)
+    def all(self) -> tuple[OpenComm, ...]:
+        """Return those that are open, in the order in which they were opened."""
+        return tuple(self._open.values())
 
     def passed(self, msg_type: str, content: Mapping[str, Any]) -> None:
         """Learn of a comm message, from whichever end. What is malformed opens and closes nothing."""
@@ -34,9 +39,9 @@ class OpenComms:
         if not isinstance(comm_id, str):
             return
         if msg_type == "comm_open":
-            self._targets[comm_id] = str(content.get("target_name", ""))
+            self._open[comm_id] = OpenComm(comm_id, str(content.get("target_name", "")))
         elif msg_type == "comm_close":
-            self._targets.pop(comm_id, None)
+            self._open.pop(comm_id, None)
             if self._closed is not None:
                 self._closed.add(comm_id)
 
@@ -50,6 +55,6 @@ class OpenComms:
 
     def close_all(self, session: Session) -> list[Message]:
         """Close all, and return the messages that say so, as if the kernel had said it."""
-        closed = [Message(session.header("comm_close"), {"comm_id": comm_id, "data": {}}) for comm_id in self._targets]
-        self._targets.clear()
+        closed = [Message(session.header("comm_close"), {"comm_id": comm_id, "data": {}}) for comm_id in self._open]
+        self._open.clear()
         return closed

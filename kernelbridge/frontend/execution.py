@@ -1,6 +1,6 @@
-"""Requests, executions, and the tracker that knows which message ends which (contract F2).
+"""Requests and executions, as a frontend holds them.
 
-Theory of operation. A request ends exactly once, with a message or with an exception:
+A request ends exactly once, with a message or with an exception:
 
     request         ends with        when
     -------------   --------------   ----------------------------------------------------------
@@ -10,38 +10,38 @@ Theory of operation. A request ends exactly once, with a message or with an exce
     comm message    its `idle`       the `idle` has come; there is no reply
     any             an exception     the kernel died, its start failed, or the bridge was closed
 
-A message belongs to a request when its parent header's ``msg_id`` is the request's. On Shell and Control it must also
-be of the right type, or it ends nothing: a stray message is never delivered as something else (contract F10).
-
-The `Tracker` is told what happened and answers with what has changed. It has neither a lock nor a thread nor a socket:
-the bridge calls it under its lock, and settles what has ended when it has let go of that lock, because waking who waits
-runs their callbacks.
+An execution that is aborted before it was sent ends with the reply that a kernel gives to what it aborts. Which message
+belongs to which request is the tracker's to know (`tracker.py`), and what may run when the queue's
+(`execution_queue.py`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
 from concurrent.futures import Future
+from concurrent.futures import wait as wait_for
 from contextlib import AbstractContextManager
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from kernelbridge.frontend.execution_queue import Entry
+from kernelbridge.frontend.execution_states import State
+from kernelbridge.frontend.output_area import Output
+from kernelbridge.frontend.outputs import ExecutionOutputs
 from kernelbridge.frontend.subscribers import Subscription
-from kernelbridge.wire.contents import iopub as published
 from kernelbridge.wire.messages import Header, Message
 from kernelbridge.wire.strays import Strays
 
+if TYPE_CHECKING:
+    from kernelbridge.frontend.output_store import OutputStore
+
+__all__ = ["Execution", "Home", "OnInput", "Request", "Running", "State"]
+
 OnInput = Callable[[str, bool], str | Awaitable[str]]
 """Answers an input request: given the prompt and whether the answer is a password, returns the answer."""
-
-PUBLISHED_TYPES: Final = frozenset(
-    {"shutdown_reply", *(getattr(published, name).msg_type for name in published.__all__)}
-)
-"""The types of messages that a kernel is known to publish on IOPub."""
 
 
 class Request:
@@ -89,19 +89,47 @@ class Request:
         return f"<{type(self).__name__} {self.header.msg_type} {self.msg_id} {'done' if self.done else 'pending'}>"
 
 
-class Running(Request):
-    """An execution as the tracker holds it, until it ends.
+@attrs.frozen
+class Home:
+    """What all executions of one bridge share.
+
+    `ordering` is the bridge's lock. `cancel` aborts one that waits, if it does, and says so.
+    """
+
+    ordering: AbstractContextManager[Any]
+    strays: Strays
+    cancel: Callable[[Running], bool]
+    store: OutputStore | None = None
+
+
+class Running(Request, Entry):
+    """An execution as the tracker and the queue hold it, until it ends.
 
     It knows the `Execution` only as long as somebody else holds that one: what nobody can read is not kept.
     """
 
-    def __init__(self, execution: Execution, header: Header, on_input: OnInput | None) -> None:
-        super().__init__(header, needs_idle=True)
+    def __init__(
+        self,
+        execution: Execution,
+        header: Header,
+        home: Home,
+        on_input: OnInput | None,
+        silent: bool,
+        stop_on_error: bool,
+        timeout: float | None,
+    ) -> None:
+        Request.__init__(self, header, needs_idle=True)
+        Entry.__init__(self, header.subshell_id, stop_on_error, timeout)
+        self.code = execution.code
         self.on_input = on_input
         self.loop = _running_loop()
         """The event loop that the execution was asked for in, where a coroutine of `on_input` runs."""
         self.question: Message | None = None
         """The last input request. Written under the bridge's lock."""
+        self.begins_with = "status" if silent else "execute_input"
+        """The type of the first message that tells that the code runs: a silent one has nothing but its `busy`."""
+        self.shown = ExecutionOutputs(home.strays, home.store)
+        """What it has shown. Guarded by the bridge's lock."""
         self._execution = weakref.ref(execution)
 
     @property
@@ -115,22 +143,67 @@ class Execution(Request):
 
     Done when both the reply and the `idle` have come, and so all outputs with them. Any number of readers may iterate
     it, at any time; each gets all messages. An iteration ends when the execution does, for whatever reason: `result`
-    tells which.
+    tells which, and `state` in one word.
     """
 
     def __init__(
-        self, header: Header, code: str, ordering: AbstractContextManager[Any], on_input: OnInput | None = None
+        self,
+        header: Header,
+        code: str,
+        home: Home,
+        on_input: OnInput | None = None,
+        *,
+        silent: bool = False,
+        stop_on_error: bool = True,
+        timeout: float | None = None,
     ) -> None:
-        self.running = Running(self, header, on_input)
-        """What the tracker holds of it."""
         self.header = header
         self.code = code
+        self.running = Running(self, header, home, on_input, silent, stop_on_error, timeout)
+        """What the tracker holds of it."""
         self._future = self.running._future
-        # The bridge's lock: under it a reader gets the past and all of the future, without a gap and without a repeat.
-        self._ordering = ordering
+        self._home = home
         self._messages: list[Message] = []
         self._readers: list[Subscription] = []
         self._ended = False
+
+    @property
+    def state(self) -> State:
+        """Where it is: `queued`, `running`, or how it ended. `done` follows at once when it has ended."""
+        return self.running.state
+
+    @property
+    def timed_out(self) -> bool:
+        """Whether it ran longer than its `timeout` and was interrupted for that."""
+        return self.running.timed_out
+
+    def cancel(self) -> bool:
+        """Abort it, if it still waits for its turn. Returns whether it did; what runs is for `Bridge.interrupt`."""
+        return self._home.cancel(self.running)
+
+    def wait(self, timeout: float | None = None) -> State:
+        """Wait at most `timeout` seconds of real time for the end, whatever it is, and return how it ended.
+
+        Raises `TimeoutError`, and nothing else: where there will be no reply the state is ``died``.
+        """
+        if not wait_for([self._future], timeout).done:
+            raise TimeoutError(f"the execution has not ended within {timeout} s: it is {self.state}")
+        return self.state
+
+    async def ended(self) -> State:
+        """Wait for the end, as `wait` does, while the event loop goes on."""
+        await asyncio.wait([asyncio.wrap_future(self._future)])
+        return self.state
+
+    @property
+    def outputs(self) -> list[Output]:
+        """What the code has shown so far, as a notebook keeps it: outputs in nbformat's JSON form (version 4).
+
+        Neighbouring streams of one name are one output, `clear_output` has cleared, and displays are as they were last
+        updated, also by later executions. Where the bridge has an output store, large payloads are references.
+        """
+        with self._home.ordering:
+            return self.running.shown.outputs
 
     @property
     def messages(self) -> list[Message]:
@@ -147,7 +220,8 @@ class Execution(Request):
                 yield message
 
     def _read(self) -> Subscription:
-        with self._ordering:
+        # Under the lock a reader gets the past and all of the future, without a gap and without a repeat.
+        with self._home.ordering:
             reader = Subscription(self._messages)
             if self._ended:
                 reader.close()
@@ -155,136 +229,24 @@ class Execution(Request):
                 self._readers.append(reader)
             return reader
 
+    # Called by the tracker, under the bridge's lock.
+
+    def hand(self, fresh: list[Message]) -> None:
+        """Take what is new; it is not to be changed any more."""
+        self._messages += fresh
+        for reader in self._readers:
+            reader.hand(fresh)
+
+    def end(self) -> None:
+        """Learn that nothing more will come."""
+        self._ended = True
+        for reader in self._readers:
+            reader.close()
+        self._readers.clear()
+
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:
     try:
         return asyncio.get_running_loop()
     except RuntimeError:
         return None
-
-
-@attrs.frozen
-class Ended:
-    """The end of a request."""
-
-    request: Request
-    outcome: Message | Exception
-
-    def settle(self) -> None:
-        """Wake who waits for the request. Called once, without the bridge's lock."""
-        if isinstance(self.outcome, Exception):
-            self.request._future.set_exception(self.outcome)
-        else:
-            self.request._future.set_result(self.outcome)
-
-
-class Tracker:
-    """Knows the requests that have not ended. Takes the `session_id` of its own messages, and where to count strays."""
-
-    def __init__(self, session_id: str, strays: Strays) -> None:
-        self.status = "starting"
-        """The kernel's state, as it last said."""
-        self._session_id = session_id
-        self._strays = strays
-        self._pending: dict[str, Request] = {}
-        self._refusal: Callable[[], Exception] | None = None
-
-    def find(self, msg_id: str | None) -> Request | None:
-        """Return the request of this id, if it has not ended."""
-        return None if msg_id is None else self._pending.get(msg_id)
-
-    def add(self, request: Request) -> list[Ended]:
-        """Learn of a request, before it is sent. It ends at once when nothing can be asked any more."""
-        if self._refusal is not None:
-            return [self._end(request, self._refusal())]
-        self._pending[request.msg_id] = request
-        return []
-
-    def replied(self, channel: str, message: Message) -> list[Ended]:
-        """Learn of a message on Shell or Control."""
-        request = self.find(message.parent_id)
-        if request is None:
-            if self._refusal is not None:
-                # Too late: what it answers has ended with all others.
-                return []
-            self._strays.count(channel, "unknown parent", message.msg_type)
-            return []
-        expected = request.header.msg_type.removesuffix("_request") + "_reply"
-        if message.msg_type != expected or not request._needs_reply:
-            self._strays.count(channel, "unexpected type", f"{message.msg_type} in answer to {request.header.msg_type}")
-            return []
-        request._needs_reply = False
-        request._outcome = message
-        return self._ended_if_complete(request)
-
-    def published(self, batch: Iterable[Message]) -> list[Ended]:
-        """Learn of messages on IOPub, in their order. Executions get theirs, and their readers what is new."""
-        ended: list[Ended] = []
-        pending = self._pending
-        known_types = PUBLISHED_TYPES
-        # All that one request causes comes with the same parent, so that neighbours mostly share it.
-        parent: Header | None = None
-        request: Request | None = None
-        execution: Execution | None = None
-        fresh: list[Message] = []
-        for message in batch:
-            if message.parent is not parent:
-                _hand(execution, fresh)
-                parent = message.parent
-                request = None if parent is None else pending.get(parent.msg_id)
-                execution = request.execution if isinstance(request, Running) else None
-                fresh = []
-                if parent is not None and request is None and parent.session != self._session_id:
-                    # Another frontend's, or nobody's. Ours that have ended may still publish, from a thread.
-                    self._strays.count("iopub", "unknown parent", message.msg_type, logging.INFO)
-            if execution is not None:
-                fresh.append(message)
-            msg_type = message.header.msg_type
-            if msg_type == "status":
-                state = message.content.get("execution_state")
-                if not isinstance(state, str):
-                    self._strays.count("iopub", "status without execution_state")
-                    continue
-                self.status = state
-                if state == "idle" and request is not None and request._needs_idle:
-                    _hand(execution, fresh)
-                    request._needs_idle = False
-                    if request._outcome is None and not request._needs_reply:
-                        request._outcome = message
-                    ended += self._ended_if_complete(request)
-                    # What follows with this parent belongs to the execution only while that has not ended.
-                    parent = request = execution = None
-            elif msg_type not in known_types:
-                self._strays.count("iopub", "unknown type", msg_type)
-        _hand(execution, fresh)
-        return ended
-
-    def end_all(self, error: Callable[[], Exception]) -> list[Ended]:
-        """End every request, and each one that comes later, with an exception that `error` makes for it."""
-        self._refusal = error
-        ended = [self._end(request, error()) for request in self._pending.values()]
-        self._pending.clear()
-        return ended
-
-    def _ended_if_complete(self, request: Request) -> list[Ended]:
-        if request._needs_reply or request._needs_idle or request._outcome is None:
-            return []
-        del self._pending[request.msg_id]
-        return [self._end(request, request._outcome)]
-
-    def _end(self, request: Request, outcome: Message | Exception) -> Ended:
-        execution = request.execution if isinstance(request, Running) else None
-        if execution is not None:
-            execution._ended = True
-            for reader in execution._readers:
-                reader.close()
-            execution._readers.clear()
-        return Ended(request, outcome)
-
-
-def _hand(execution: Execution | None, fresh: list[Message]) -> None:
-    """Give an execution what is new; `fresh` is not to be changed any more."""
-    if fresh and execution is not None:
-        execution._messages += fresh
-        for reader in execution._readers:
-            reader.hand(fresh)

@@ -9,6 +9,7 @@ import zmq
 
 from kernelbridge.bridges.socket_bridge import Frame, Socket
 from kernelbridge.frontend.channel import Channel, Wiring
+from kernelbridge.frontend.subscribers import Batch
 from kernelbridge.wire.errors import WireError
 from kernelbridge.wire.frames import decode
 from kernelbridge.wire.messages import Buffer, Message
@@ -29,7 +30,7 @@ class Iopub(Channel[Never]):
     def __init__(self, wiring: Wiring, on_batch: Callable[[list[Message]], None]) -> None:
         super().__init__(wiring)
         self._on_batch = on_batch
-        self._batch: list[Message] = []
+        self._batch = Batch()
 
     def prepare(self, socket: Socket) -> None:
         socket.set(zmq.SUBSCRIBE, b"")
@@ -44,8 +45,9 @@ class Iopub(Channel[Never]):
         if not message.buffers:
             message.buffers = _NO_BUFFERS
         self._batch.append(message)
+        self._batch.size += sum(map(len, frames))
 
     def after_reads(self) -> None:
         if self._batch:
-            batch, self._batch = self._batch, []
+            batch, self._batch = self._batch, Batch()
             self._on_batch(batch)

@@ -13,21 +13,19 @@ its stream and its session (lives.py).
 
 from __future__ import annotations
 
-import logging
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-import attrs
 import zmq
 
-from kernelbridge.bridges.clock import Clock
 from kernelbridge.bridges.service import Service
-from kernelbridge.bridges.socket_bridge import Context, Frame
-from kernelbridge.frontend.channel import Channel, Wiring
-from kernelbridge.frontend.comms import OpenComms
+from kernelbridge.bridges.socket_bridge import Context
+from kernelbridge.frontend.answers import Answers
+from kernelbridge.frontend.channel import Wiring
+from kernelbridge.frontend.channels import Channels, SendingChannel, Settings
 from kernelbridge.frontend.control import Control
 from kernelbridge.frontend.errors import (
     BridgeClosedError,
@@ -36,66 +34,27 @@ from kernelbridge.frontend.errors import (
     KernelDiedError,
     KernelStartError,
 )
-from kernelbridge.frontend.execution import Ended, Request, Running, Tracker
+from kernelbridge.frontend.execution import Home
 from kernelbridge.frontend.heartbeat import Heartbeat
+from kernelbridge.frontend.interrupter import Interrupter
 from kernelbridge.frontend.iopub import Iopub
 from kernelbridge.frontend.liveness import MISSES
+from kernelbridge.frontend.outbox import Outbox
 from kernelbridge.frontend.registration import Registration
 from kernelbridge.frontend.shell import Shell
-from kernelbridge.frontend.stdin import Stdin, answer
-from kernelbridge.frontend.subscribers import Subscribers
+from kernelbridge.frontend.stdin import Stdin
+from kernelbridge.frontend.subscribers import Batch, Snapshot, Subscribers
+from kernelbridge.frontend.tracker import Tracker, settle
 from kernelbridge.wire.connection import Channel as ChannelName
 from kernelbridge.wire.connection import ConnectionInfo
 from kernelbridge.wire.errors import WireError
-from kernelbridge.wire.frames import Limits, encode
+from kernelbridge.wire.frames import encode
 from kernelbridge.wire.log import begin as begin_log
-from kernelbridge.wire.messages import Buffer, Message, Session
-from kernelbridge.wire.signing import Signer
+from kernelbridge.wire.messages import Message, Session
 from kernelbridge.wire.strays import Strays
 
 if TYPE_CHECKING:
     from kernelbridge.frontend.process import Exit, KernelProcess
-
-logger = logging.getLogger("kernelbridge")
-
-SendingChannel = Literal["shell", "control"]
-
-
-@attrs.frozen
-class Channels:
-    """The five threads."""
-
-    shell: Shell
-    control: Control
-    iopub: Iopub
-    stdin: Stdin
-    heartbeat: Heartbeat
-
-    def all(self) -> tuple[Channel[Any], ...]:
-        return self.shell, self.control, self.iopub, self.stdin, self.heartbeat
-
-    def forget_unsent(self) -> None:
-        """Let the threads end without waiting for what has not been sent: there is nobody to take it any more."""
-        for channel in self.all():
-            channel.linger = 0
-
-
-@attrs.frozen(kw_only=True)
-class Settings:
-    """What a bridge and all of its kernels have in common."""
-
-    name: str
-    """The kernel's, for messages."""
-    signer: Signer
-    context: Context | None
-    clock: Clock
-    limits: Limits
-    timeout: float | None
-    """The seconds that a kernel has to become ready; None: for ever."""
-    beat_seconds: float | None
-    """How often it is pinged then; None: never, and so it is never taken for hung."""
-    may_be_busy: bool
-    """Whether the kernel was there before the bridge."""
 
 
 class Link:
@@ -127,18 +86,16 @@ class Link:
         """Where a kernel reports its ports, if it does."""
         self.attempt = 1
         """Which start this is. Written with `second_start`: what an earlier one has yet to open must stay closed."""
-        self._signer = settings.signer
-        self._limits = settings.limits
         self._owns_context = settings.context is None
         self._context: Context = zmq.Context() if settings.context is None else settings.context
         # Orders the stream. Guards what stands below it. Taken by the IOPub thread once for a batch, by Shell and
         # Control once for a reply, by a caller once for a request; never held while anything is waited for or settled.
         self.ordering: threading.Lock = threading.Lock() if former is None else former.ordering
-        self.tracker = Tracker(self.session.session_id, self.strays)
-        self.subscribers: Subscribers = Subscribers() if former is None else former.subscribers
-        self.comms = OpenComms()
-        self.comms_asked: str | None = None
-        """The request that is answered by what comms there are."""
+        self.tracker = Tracker(self.session, self.strays, self.clock.monotonic)
+        self.outbox = Outbox(settings, self.session, self.ordering, self.tracker)
+        self.subscribers: Subscribers = Subscribers(self.ordering) if former is None else former.subscribers
+        if former is None:
+            self.subscribers.snapshot = self.snapshot
         self.fate: Literal["alive", "dead", "replaced", "closed"] = "alive"
         self.ready_at: float | None = None
         """When the kernel became ready, on the clock's monotonic scale."""
@@ -146,44 +103,35 @@ class Link:
         """Whether the bridge has asked for its end, so that its exit is no accident."""
         self.waits_for = former
         """The link whose kernel has yet to end before this one's may begin."""
-        self._channels: Channels | None = None
-        # What was asked before the kernel was ready; None once it is.
-        self._held: list[tuple[SendingChannel, list[Frame]]] | None = []
         self._verdict: BridgeError | None = None
         """Why the kernel is given up, if its exit is not the reason."""
         # The process of the first start, whose thread makes the second one.
         self._former: KernelProcess | None = None
         # Held by whoever joins the channels' threads and ends the context; taken before `ordering`, never after.
         self._tearing = threading.Lock()
+        self.home = Home(self.ordering, self.strays, self.outbox.cancel, settings.output_store)
+        self.interrupter = Interrupter(self)
+        self._answers = Answers(self)
+
+    @property
+    def status(self) -> str:
+        """See `Bridge.status`."""
+        if self.fate != "alive":
+            return self.fate
+        if not self.outbox.is_open:
+            return "starting" if self.waits_for is None else "restarting"
+        said = self.tracker.status
+        return "idle" if said == "starting" else said
+
+    def snapshot(self) -> Snapshot:
+        """Return what a reader of the stream would know by now. Called under the lock."""
+        return self.tracker.snapshot(self.status)
 
     @property
     def last_beat(self) -> float | None:
         """When the kernel last echoed a ping."""
-        return None if self._channels is None else self._channels.heartbeat.last_beat
-
-    # What callers ask for
-
-    def ask(
-        self, channel: SendingChannel, request: Request, content: dict[str, Any], buffers: Sequence[Buffer] = ()
-    ) -> None:
-        """Send a request, or keep it until the kernel is ready. It ends at once when the kernel is gone.
-
-        Raises `WireError` when the message is over the limit. What `content` holds may be changed afterwards.
-        """
-        frames = encode(Message(request.header, content, buffers=list(buffers)), self._signer, self._limits)
-        with self.ordering:
-            ended = self.tracker.add(request)
-            if not ended:
-                if self._held is None:
-                    self._put(channel, frames)
-                else:
-                    self._held.append((channel, frames))
-        _settle(ended)
-
-    def _put(self, channel: SendingChannel, frames: list[Frame]) -> None:
-        # A thread that has ended takes nothing, and what ended it ends the request as well.
-        if self._channels is not None:
-            (self._channels.shell if channel == "shell" else self._channels.control).put(frames)
+        channels = self.outbox.channels
+        return None if channels is None else channels.heartbeat.last_beat
 
     # The beginning
 
@@ -194,8 +142,8 @@ class Link:
             self.clock,
             connection,
             self.session.session_id.encode(),
-            self._signer,
-            self._limits,
+            self.settings.signer,
+            self.settings.limits,
             self.strays,
             self._crashed,
         )
@@ -208,17 +156,19 @@ class Link:
                     self.session,
                     self.settings.timeout,
                     partial(self._replied, "shell"),
-                    self._ready,
-                    self._late,
-                    partial(self._put, "control") if self.settings.may_be_busy else None,
+                    on_ready=self._ready,
+                    on_late=self._late,
+                    ask_control=partial(self.outbox.put, "control") if self.settings.may_be_busy else None,
+                    due=lambda: self.tracker.queue.due,
+                    on_due=self.interrupter.expire,
                 ),
                 Control(wiring, partial(self._replied, "control")),
                 Iopub(wiring, self._published),
-                Stdin(wiring, self._input_requested),
+                Stdin(wiring, self._answers.requested),
                 Heartbeat(wiring, self.settings.beat_seconds, self._silent),
             )
             with self.ordering:
-                self._channels = channels
+                self.outbox.channels = channels
                 self.connection = connection
             # Shell last: it is the one that says that the kernel is ready.
             for channel in reversed(channels.all()):
@@ -231,7 +181,7 @@ class Link:
             self.clock,
             ip=ip,
             kernel_id=kernel_id,
-            signer=self._signer,
+            signer=self.settings.signer,
             strays=self.strays,
             timeout=self.settings.timeout,
             on_ports=on_ports,
@@ -252,16 +202,14 @@ class Link:
 
     def _ready(self, info: dict[str, Any], busy: bool) -> None:
         with self.ordering:
-            if self.fate != "alive" or self._held is None:
+            if self.fate != "alive" or self.outbox.is_open:
                 return
             self.info = info
             self.ready_at = self.clock.monotonic()
             if busy:
                 # What Control was asked has ended with an idle of its own.
                 self.tracker.status = "busy"
-            for channel, frames in self._held:
-                self._put(channel, frames)
-            self._held = None
+            self.outbox.open()
         self.ready.set_result(None)
 
     def _late(self, missing: str) -> None:
@@ -290,34 +238,38 @@ class Link:
     # What arrives: on the channels' threads
 
     def _published(self, batch: list[Message]) -> None:
+        store = self.settings.output_store
+        if store is not None and isinstance(batch, Batch) and batch.size > store.limit:
+            store.take_from(batch)
         with self.ordering:
             if self.fate == "replaced":
                 return
             ended = self.tracker.published(batch)
-            self.comms.published(batch)
             self.subscribers.hand(batch)
-            starting = self._channels if self._held is not None else None
-        _settle(ended)
+            self.outbox.release()
+            starting = None if self.outbox.is_open else self.outbox.channels
+        settle(ended)
         if starting is not None:
             starting.shell.heard(batch)
 
     def _replied(self, channel: SendingChannel, message: Message) -> None:
         with self.ordering:
             probed = channel == "control" and message.msg_type == "kernel_info_reply"
-            if probed and self.tracker.find(message.parent_id) is None and self._channels is not None:
+            if probed and self.tracker.find(message.parent_id) is None and self.outbox.channels is not None:
                 # Shell knows its probes.
-                self._channels.shell.answered(message)
+                self.outbox.channels.shell.answered(message)
                 return
-            if message.parent_id == self.comms_asked and message.msg_type == "comm_info_reply":
-                self.comms.recovered(message.content)
+            if message.parent_id == self.outbox.comms_asked and message.msg_type == "comm_info_reply":
+                self.tracker.comms.recovered(message.content)
             ended = self.tracker.replied(channel, message)
-        _settle(ended)
+            self.outbox.release()
+        settle(ended)
 
     def _silent(self) -> None:
         """Judge, on Heartbeat's thread, a kernel that does not echo (liveness.py)."""
         state = None if self.process is None else self.process.state()
         with self.ordering:
-            starting, works = self._held is not None, self.tracker.status == "busy"
+            starting, works = not self.outbox.is_open, self.tracker.status == "busy"
         # Whoever starts has its own time to become ready.
         if state == "traced" or (starting and state != "stopped") or (works and state == "runs"):
             self.strays.count("hb", "no echo", f"of a kernel whose process is there: {state}")
@@ -326,46 +278,13 @@ class Link:
         problem = "was stopped" if state == "stopped" else "hangs"
         with self.ordering:
             if self._verdict is None:
-                kind = KernelDiedError if self._held is None else KernelStartError
+                kind = KernelDiedError if self.outbox.is_open else KernelStartError
                 self._verdict = kind(f"kernel {self.name!r} {problem}: it has not echoed for {seconds:g} s")
-            channels = self._channels
+            channels = self.outbox.channels
         if channels is not None:
-            _when_read(channels, partial(self._die, None))
+            channels.when_read(partial(self._die, None))
         if self.process is not None:
             self.process.end(0)
-
-    def _input_requested(self, request: Message) -> None:
-        # What the kernel published before it asked may still wait to be read: it is shown before the prompt is.
-        if self._channels is not None:
-            self._channels.iopub.drained(partial(self._start_answering, request))
-
-    def _start_answering(self, request: Message) -> None:
-        with self.ordering:
-            execution = self.tracker.find(request.parent_id)
-            if isinstance(execution, Running):
-                execution.question = request
-        if isinstance(execution, Running):
-            target = partial(self._answer, execution, request)
-            threading.Thread(target=target, name="kernelbridge-frontend-input", daemon=True).start()
-        else:
-            self.strays.count("stdin", "unknown parent", request.msg_type)
-
-    def _answer(self, execution: Running, request: Message) -> None:
-        given = answer(execution, request)
-        try:
-            frames = self._input_reply(given, request)
-        except WireError as error:
-            logger.error("the input cannot be sent, the answer is empty: %s", error)
-            frames = self._input_reply("", request)
-        with self.ordering:
-            # After an interrupt nobody waits for this answer, and what is asked next must not get it.
-            asked = self.tracker.find(execution.msg_id) is not None and execution.question is request
-            if asked and self._channels is not None:
-                self._channels.stdin.put(frames)
-
-    def _input_reply(self, value: str, request: Message) -> list[Frame]:
-        reply = Message(self.session.header("input_reply"), {"value": value}, parent=request.header)
-        return encode(reply, self._signer, self._limits)
 
     # The end
 
@@ -376,7 +295,7 @@ class Link:
         finished = threading.Event()
 
         with self._tearing, self.ordering:
-            channels = self._channels
+            channels = self.outbox.channels
 
         def end() -> None:
             if channels is not None:
@@ -387,7 +306,7 @@ class Link:
         if channels is None:
             end()
         else:
-            _when_read(channels, end)
+            channels.when_read(end)
             finished.wait()
         self._tear_down()
 
@@ -395,12 +314,12 @@ class Link:
         """Make the second start, if there is one and it is of use. What was asked for is still held: none is lost."""
         with self.ordering:
             start, self.second_start = self.second_start, None
-            if start is None or self.fate != "alive" or self._held is None or self._verdict is not None:
+            if start is None or self.fate != "alive" or self.outbox.is_open or self._verdict is not None:
                 return False
             self.attempt += 1
             self._former = self.process
-            if self._channels is not None:
-                self._channels.forget_unsent()
+            if self.outbox.channels is not None:
+                self.outbox.channels.forget_unsent()
         self._stop_channels()
         try:
             start()
@@ -414,20 +333,20 @@ class Link:
             if self.fate != "alive":
                 return
             self.fate = "dead"
-            was_ready = self._held is None
+            was_ready = self.outbox.is_open
             error = self._death(how, was_ready)
             self._say_last("dead")
             ended = self.tracker.end_all(error)
         if not was_ready:
             self.ready.set_exception(error())
-        _settle(ended)
+        settle(ended)
         self._release_channels()
         self._on_death(self)
 
     def _say_last(self, state: Literal["dead", "restarting"]) -> None:
         """Hand out, under the lock, what the kernel cannot say itself any more."""
         status = Message(self.session.header("status"), {"execution_state": state})
-        self.subscribers.hand([*self.comms.close_all(self.session), status])
+        self.subscribers.hand([*self.tracker.comms.close_all(self.session), status])
 
     def _death(self, how: Exit | None, was_ready: bool) -> Callable[[], Exception]:
         said = self._verdict
@@ -454,13 +373,13 @@ class Link:
         """End what is open and refuse what comes. `first` is called under the lock, before that."""
         with self.ordering:
             first()
-            was_starting = self.fate == "alive" and self._held is not None
+            was_starting = self.fate == "alive" and not self.outbox.is_open
             if self.fate not in ("replaced", "closed"):
                 self.fate = fate
             ended = self.tracker.end_all(error)
         if was_starting:
             self.ready.set_exception(error())
-        _settle(ended)
+        settle(ended)
 
     def refuse(self) -> None:
         """End what is open because the bridge is closed, and begin nothing any more. Waits for nothing."""
@@ -502,7 +421,7 @@ class Link:
     def _ask_to_shut_down(self) -> None:
         request = Message(self.session.header("shutdown_request"), {"restart": self.fate == "replaced"})
         with self.ordering:
-            self._put("control", encode(request, self._signer, self._limits))
+            self.outbox.put("control", encode(request, self.settings.signer, self.settings.limits))
 
     def _release_channels(self) -> None:
         """Tell the channels' threads to end. Does not wait for them, and so may be called on one of them."""
@@ -511,7 +430,8 @@ class Link:
 
     def _open_services(self) -> tuple[Service, ...]:
         with self.ordering:
-            channels: tuple[Service, ...] = () if self._channels is None else self._channels.all()
+            open_channels = self.outbox.channels
+            channels: tuple[Service, ...] = () if open_channels is None else open_channels.all()
             return channels if self.registration is None else (self.registration, *channels)
 
     def _stop_channels(self) -> None:
@@ -523,7 +443,7 @@ class Link:
             for service in self._open_services():
                 service.stop()
             with self.ordering:
-                self._channels = self.registration = None
+                self.outbox.channels = self.registration = None
 
     def _tear_down(self) -> None:
         self._stop_channels()
@@ -531,13 +451,3 @@ class Link:
             if self._owns_context and not self._context.closed:
                 # Like term(), but also closes what a channel that could not be started has left.
                 self._context.destroy(0)
-
-
-def _when_read(channels: Channels, then: Callable[[], None]) -> None:
-    """Have `then` called when all that has arrived is read: replies first, so that no idle comes without its reply."""
-    channels.shell.drained(partial(channels.control.drained, partial(channels.iopub.drained, then)))
-
-
-def _settle(ended: Iterable[Ended]) -> None:
-    for end in ended:
-        end.settle()

@@ -14,8 +14,9 @@ from collections.abc import Callable
 from typing import Literal
 
 from kernelbridge.bridges.service import Service
+from kernelbridge.frontend.channels import Settings
 from kernelbridge.frontend.errors import BridgeClosedError, BridgeError
-from kernelbridge.frontend.link import Link, Settings
+from kernelbridge.frontend.link import Link
 from kernelbridge.frontend.liveness import Restarts
 
 logger = logging.getLogger("kernelbridge")
@@ -69,6 +70,7 @@ class Lives:
                 if self._closed:
                     raise BridgeClosedError("the bridge was closed")
                 self.link = link
+                link.subscribers.snapshot = link.snapshot
 
             try:
                 former.give_way(take_over)
@@ -106,7 +108,9 @@ class Lives:
             else:
                 self._guard.stop()
         with self.link.ordering:
-            self.link.subscribers.end()
+            subscribers = self.link.subscribers
+            subscribers.end()
+        subscribers.join()
 
     def _died(self, link: Link) -> None:
         if self._guard is not None and not link.told_to_end:

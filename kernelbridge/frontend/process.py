@@ -125,9 +125,15 @@ class KernelProcess(Service):
     def wake(self) -> None:
         self.end(GRACE)
 
-    def signal(self, number: int) -> None:
-        """Send a signal to the process group, if it still runs."""
-        self._call(lambda: asyncio.ensure_future(self._send_signal(number)))
+    def signal(self, number: int, sent: Callable[[], object] | None = None) -> None:
+        """Send a signal to the process group, if it still runs. `sent` is called on the thread when that is done."""
+
+        async def send() -> None:
+            await self._send_signal(number)
+            if sent is not None:
+                sent()
+
+        self._call(lambda: asyncio.ensure_future(send()))
 
     def state(self) -> State | None:
         """Return whether it runs, was stopped by a signal, or is held by a debugger; None where that cannot be seen."""

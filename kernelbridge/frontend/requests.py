@@ -32,13 +32,28 @@ class ShellRequests(ABC):
         allow_stdin: bool | None = None,
         stop_on_error: bool = True,
         on_input: OnInput | None = None,
+        timeout: float | None = None,
     ) -> Execution:
-        """Run `code`. An error in it is a reply like any other, with `status` ``error``.
+        """Run `code`, when what was asked for before it has ended. An error in it is a reply like any other.
+
+        What waits for its turn can be cancelled (`Execution.cancel`). It is aborted, and its reply says so, when an
+        execution before it fails that was to `stop_on_error`, or when the kernel is interrupted. `timeout`: the seconds
+        that it may run, not counting its wait; then it is interrupted, and nothing else is.
 
         `on_input(prompt, password)` answers what the code asks for by `input`, on a thread of its own; what it returns
         may be awaitable. If it raises, the answer is empty. `allow_stdin` is True where there is an `on_input`.
         """
-        execution = Execution(self._header("execute_request"), code, self._link.ordering, on_input)
+        # One and the same, also when the bridge takes another meanwhile.
+        link = self._link
+        execution = Execution(
+            self._header("execute_request"),
+            code,
+            link.home,
+            on_input,
+            silent=silent,
+            stop_on_error=stop_on_error,
+            timeout=timeout,
+        )
         content = {
             "code": code,
             "silent": silent,
@@ -47,7 +62,7 @@ class ShellRequests(ABC):
             "allow_stdin": on_input is not None if allow_stdin is None else allow_stdin,
             "stop_on_error": stop_on_error,
         }
-        self._link.ask("shell", execution.running, content)
+        link.outbox.ask("shell", execution.running, content)
         return execution
 
     def complete(self, code: str, cursor_pos: int | None = None) -> Request:
@@ -88,13 +103,7 @@ class ShellRequests(ABC):
 
     def comm_info(self, target_name: str | None = None) -> Request:
         """Ask which comms are open, of one target or of all. Of all, the bridge's `open_comms` says it too."""
-        if target_name is not None:
-            return self._ask("comm_info_request", target_name=target_name)
-        link = self._link
-        request = Request(self._header("comm_info_request"))
-        link.comms_asked = request.msg_id
-        link.ask("shell", request, {})
-        return request
+        return self._ask("comm_info_request", **({} if target_name is None else {"target_name": target_name}))
 
     def send_comm(
         self,
@@ -104,15 +113,12 @@ class ShellRequests(ABC):
     ) -> Request:
         """Send a comm message to the kernel. It has no reply: the request is done, with that message, at its idle."""
         request = Request(self._header(msg_type), needs_reply=False, needs_idle=True)
-        link = self._link
-        link.ask("shell", request, content, buffers)
-        with link.ordering:
-            link.comms.passed(msg_type, content)
+        self._link.outbox.ask("shell", request, content, buffers)
         return request
 
     def _ask(self, msg_type: str, **content: Any) -> Request:
         request = Request(self._header(msg_type))
-        self._link.ask("shell", request, content)
+        self._link.outbox.ask("shell", request, content)
         return request
 
     def _header(self, msg_type: str) -> Header:
@@ -122,7 +128,7 @@ class ShellRequests(ABC):
 def ask_control(link: Link, msg_type: str, **content: Any) -> Request:
     """Ask on Control, where the kernel answers also while it runs code."""
     request = Request(link.session.header(msg_type))
-    link.ask("control", request, content)
+    link.outbox.ask("control", request, content)
     return request
 
 

@@ -28,12 +28,18 @@ class Answered:
     reply: Message
 
 
-class Shell(RequestChannel[Heard | Answered]):
+@attrs.frozen
+class LookUp:
+    """The time at which something is due has changed: how long to wait is to be asked again."""
+
+
+class Shell(RequestChannel[Heard | Answered | LookUp]):
     """Sends requests and hands on replies.
 
     All are called on the thread: `on_reply` with each reply; `on_ready` once with the content of the kernel_info_reply
     and whether the kernel is busy, or `on_late` with what was missing when `timeout` seconds had passed; `ask_control`
-    with the frames of a probe, for a kernel that `may_be_busy` (None: for one that starts).
+    with the frames of a probe, for a kernel that may be busy (None: for one that starts); and `on_due` at the time that
+    `due` tells, on the clock's monotonic scale.
     """
 
     channel = "shell"
@@ -46,7 +52,9 @@ class Shell(RequestChannel[Heard | Answered]):
         on_reply: Callable[[Message], None],
         on_ready: Callable[[dict[str, Any], bool], None],
         on_late: Callable[[str], None],
-        ask_control: Callable[[list[Frame]], object] | None,
+        ask_control: Callable[[list[Frame]], object] | None = None,
+        due: Callable[[], float | None] = lambda: None,
+        on_due: Callable[[], object] = lambda: None,
     ) -> None:
         super().__init__(wiring)
         self._session = session
@@ -54,6 +62,8 @@ class Shell(RequestChannel[Heard | Answered]):
         self._on_ready = on_ready
         self._on_late = on_late
         self._ask_control = ask_control
+        self._due = due
+        self._on_due = on_due
         # Decides from here on until the kernel is ready or given up, then is None. Owned by the thread.
         self._readiness: Readiness | None = Readiness(
             wiring.clock.monotonic(), timeout, may_be_busy=ask_control is not None
@@ -74,6 +84,10 @@ class Shell(RequestChannel[Heard | Answered]):
         """Learn, from any thread, of a reply on Control. Of interest until the kernel is ready."""
         self.put(Answered(reply))
 
+    def look_up(self) -> None:
+        """Learn, from any thread, that what `due` tells has changed."""
+        self.put(LookUp())
+
     # On the thread
 
     def received(self, message: Message) -> None:
@@ -82,22 +96,27 @@ class Shell(RequestChannel[Heard | Answered]):
         else:
             self._on_reply(message)
 
-    def handle(self, item: Heard | Answered) -> None:
+    def handle(self, item: Heard | Answered | LookUp) -> None:
         now = self.clock.monotonic()
         if isinstance(item, Heard):
             self._probing.heard(item.idle, now)
-        elif not self._probing.replied(item.reply, now):
+        elif isinstance(item, Answered) and not self._probing.replied(item.reply, now):
             self.wiring.strays.count("control", "unknown parent", item.reply.msg_type)
         self._conclude()
 
     def deadline(self) -> float | None:
-        return None if self._readiness is None else self._readiness.due()
+        if self._readiness is None:
+            return self._due()
+        return min((at for at in (self._readiness.due(), self._due()) if at is not None), default=None)
 
     def on_deadline(self) -> None:
+        now = self.clock.monotonic()
+        due = self._due()
+        if due is not None and due <= now:
+            self._on_due()
         readiness = self._readiness
         if readiness is None:
             return
-        now = self.clock.monotonic()
         if readiness.gives_up(now):
             self._readiness = None
             self._on_late(readiness.missing())

@@ -52,6 +52,7 @@ class Subshell(ShellRequests):
 
     def delete(self) -> Request:
         """Ask the kernel to end it. What runs there goes on to its end; what waits there is aborted."""
+        self._link.outbox.abort_waiting(self.subshell_id)
         return ask_control(self._link, "delete_subshell_request", subshell_id=self.subshell_id)
 
     def _header(self, msg_type: str) -> Header:

@@ -18,7 +18,7 @@ from typing import Any
 
 from attrs import define, field
 
-from kernelbridge.notebook.output_area import Output, OutputArea
+from kernelbridge.frontend.output_area import Output, OutputArea
 from kernelbridge.notebook.widgets import WIDGET_TARGET, OutputWidget, WidgetStates
 from kernelbridge.wire.contents import (
     ClearOutput,

@@ -184,7 +184,8 @@ class _Runner:
         self._outputs = NotebookOutputs()
         self._ran: list[tuple[Any, CellOutputs]] = []
         self._complete = False
-        self._subscription = bridge.subscribe()
+        # Without a bound: nothing of a notebook's outputs may be missing.
+        self._subscription = bridge.subscribe(backlog=None)
         # What the kernel is told of Output widgets: one message at a time, the next when it has taken the last.
         self._comm_update: Request | None = None
         # Whether the kernel has been seen to die.
@@ -297,11 +298,16 @@ class _Runner:
 
     def _receive_until_idle(self, request: Request, deadline: float | None) -> None:
         """Take what the kernel publishes up to the `idle` of `request`. Raises what ends the request, if it ends so."""
+        # Comes behind all that the request has caused, and also where it was aborted and so caused nothing.
+        ended = Message(Header("", ""), {})
+        request.when_done(lambda: self._subscription.hand([ended]))
         while True:
             if self._dead:
                 # Raises, at once: nothing is published any more.
                 self._result(request, deadline)
             message = self._take(request, deadline)
+            if message is ended:
+                return
             if message is not None and message.is_idle and message.parent_id == request.msg_id:
                 return
             self._tell_kernel()
@@ -320,6 +326,8 @@ class _Runner:
                 raise _GivenUpError from None
         if message is _LOOK_UP:
             return None
+        if not message.msg_type:
+            return message
         self._outputs.receive(message)
         if self._comm_update is not None and message.parent_id == self._comm_update.msg_id and message.is_idle:
             self._comm_update = None

@@ -16,7 +16,7 @@ from typing import Any
 
 from attrs import define, field
 
-from kernelbridge.notebook.output_area import OutputArea
+from kernelbridge.frontend.output_area import OutputArea
 from kernelbridge.wire.messages import Buffer
 
 WIDGET_TARGET = "jupyter.widget"

@@ -269,8 +269,8 @@ class TestEnd:
             def fail(batch: list[Message]) -> None:
                 raise ZeroDivisionError("a fault of this library")
 
-            assert bridge._link._channels is not None
-            monkeypatch.setattr(bridge._link._channels.iopub, "_on_batch", fail)
+            assert bridge._link.outbox.channels is not None
+            monkeypatch.setattr(bridge._link.outbox.channels.iopub, "_on_batch", fail)
             kernel.play(stdout("x"), parent=asked)
             with pytest.raises(Exception, match=r"frontend-iopub thread crashed: ZeroDivisionError"):
                 execution.result(DEADLINE)

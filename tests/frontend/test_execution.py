@@ -6,12 +6,14 @@ import sys
 import threading
 from collections.abc import Callable
 
+import attrs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kernelbridge.frontend.errors import BridgeClosedError, KernelDiedError
-from kernelbridge.frontend.execution import Ended, Execution, Request, Running, Tracker
+from kernelbridge.frontend.execution import Execution, Home, Request, Running
+from kernelbridge.frontend.tracker import Ended, Tracker
 from kernelbridge.testing import Matcher, busy, execute_reply, idle, message, reply, status, stdout
 from kernelbridge.testing.making import Maker
 from kernelbridge.wire.messages import Header, Message, Session
@@ -27,17 +29,30 @@ class Scene:
 
     def __init__(self) -> None:
         self.strays = Strays()
-        self.tracker = Tracker("ours", self.strays)
+        self.tracker = Tracker(OURS, self.strays, lambda: 0.0)
+        self.tracker.queue.open()
         self.ended: list[tuple[Request, Outcome]] = []
 
     def execution(self) -> Execution:
-        execution = Execution(OURS.header("execute_request"), "pass", threading.Lock())
-        self.settle(self.tracker.add(execution.running))
+        """One that has been sent: each has a shell of its own, so that none waits."""
+        header = OURS.header("execute_request")
+        execution = Execution(attrs.evolve(header, subshell_id=header.msg_id), "pass", self.home)
+        self.ask(execution.running)
         return execution
+
+    @property
+    def home(self) -> Home:
+        return Home(threading.Lock(), self.strays, lambda running: bool(self.tracker.cancel(running)))
+
+    def ask(self, request: Request) -> None:
+        ended = self.tracker.add(request)
+        self.settle(ended)
+        if not ended:
+            self.tracker.ask(request, [])
 
     def request(self, msg_type: str, **needs: bool) -> Request:
         request = Request(OURS.header(msg_type), **needs)
-        self.settle(self.tracker.add(request))
+        self.ask(request)
         return request
 
     def settle(self, ended: list[Ended]) -> None:
@@ -262,11 +277,12 @@ def test_what_nobody_can_read_is_not_kept() -> None:
     """Who asks for an execution and lets go of it reads its messages, if at all, from a subscription."""
     scene = Scene()
     held = scene.execution()
-    running = Execution(OURS.header("execute_request"), "pass", threading.Lock()).running
-    scene.tracker.add(running)
+    running = Execution(OURS.header("execute_request"), "pass", scene.home).running
+    scene.ask(running)
     message = made(stdout("text"), running)
     references = sys.getrefcount(message)
-    scene.publish(message)
+    # A few are kept, unread, for a snapshot of what runs; of many no more than their text.
+    scene.publish(message, *(made(stdout("x"), running) for _ in range(1024)))
     assert (running.execution, sys.getrefcount(message)) == (None, references)
     scene.publish(made(idle(), running), kept := made(stdout("text"), held))
     assert held.messages == [kept]

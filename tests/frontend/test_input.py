@@ -65,8 +65,8 @@ def test_the_prompt_waits_for_output_that_has_arrived_and_was_not_read(monkeypat
     shown: list[str] = []
     # Over inproc, what was sent has arrived.
     with played(transport="inproc") as (kernel, bridge):
-        assert bridge._link._channels is not None
-        iopub = bridge._link._channels.iopub
+        assert bridge._link.outbox.channels is not None
+        iopub = bridge._link.outbox.channels.iopub
         hand_on, drained = iopub._on_batch, iopub.drained
 
         def hand_on_later(batch: list[Message]) -> None:

@@ -18,8 +18,8 @@ def test_an_execution_is_done_whose_last_words_have_arrived_and_were_not_read(mo
     # Over inproc, what was sent has arrived.
     with played(transport="inproc") as (kernel, bridge):
         link = bridge._link
-        assert link._channels is not None
-        iopub = link._channels.iopub
+        assert link.outbox.channels is not None
+        iopub = link.outbox.channels.iopub
         hand_on, drained = iopub._on_batch, iopub.drained
 
         def hand_on_later(batch: list[Message]) -> None:

@@ -272,7 +272,7 @@ def test_an_interrupt_ends_what_runs() -> None:
 
 def test_an_interrupt_does_not_end_a_kernel_that_still_starts(kernels: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     signals: list[int] = []
-    monkeypatch.setattr(KernelProcess, "signal", lambda process, number: signals.append(number))
+    monkeypatch.setattr(KernelProcess, "signal", lambda process, number, sent: signals.append(number))
     install(kernels, "slow", [sys.executable, "-c", "import signal; signal.pause()"])
     bridge = launch("slow")
     assert bridge.interrupt() is None

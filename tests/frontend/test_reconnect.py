@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from kernelbridge.frontend.bridge import Bridge, connect, launch
+from kernelbridge.frontend.comms import OpenComm
 from kernelbridge.frontend.readiness import Readiness
 from kernelbridge.testing import DEADLINE, ManualKernel, busy, handle, idle, request, stdout
 from kernelbridge.wire.messages import Header, Message
@@ -49,9 +50,9 @@ def test_a_kernel_that_computes_is_connected_to(name: str, runtime: Path) -> Non
             while (message := subscription.get(DEADLINE)).msg_type != "stream":
                 pass
             assert message.content["text"] == "interrupted\n"
-            assert second.open_comms == {}
+            assert not second.open_comms
             second.comm_info().result(DEADLINE)
-            assert second.open_comms == {"c": "t"}
+            assert second.open_comms == (OpenComm("c", "t"),)
             lines = second.history("tail", n=10).result(DEADLINE).content["history"]
             assert f"{COMM}; x = 1" in [line for _, _, line in lines]
             # A reply may come before the idle; an execution is done when both have.

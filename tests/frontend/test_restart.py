@@ -92,9 +92,9 @@ def test_what_is_read_late_of_the_old_kernel_is_not_handed_out() -> None:
         old = bridge._link
         old.give_way(lambda: None)
         kernel.play(stdout("late"), parent=None)
-        assert old._channels is not None
+        assert old.outbox.channels is not None
         read = threading.Event()
-        old._channels.iopub.drained(read.set)
+        old.outbox.channels.iopub.drained(read.set)
         assert read.wait(DEADLINE)
         old._published([])
         assert [message.msg_type for message in until(subscription, "restarting")] == []

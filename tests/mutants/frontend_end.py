@@ -15,27 +15,29 @@ SUBSCRIBERS = "tests/frontend/test_subscribers.py"
 FILES = "tests/frontend/test_files.py"
 RESTART = "tests/frontend/test_restart.py"
 LIVENESS = "tests/frontend/test_liveness.py"
+QUEUE = "tests/frontend/test_execution_queue.py"
+OUTPUTS = "tests/frontend/test_outputs.py"
 
 FAULTS = (
     Fault(
         "done at the reply alone",
-        FRONTEND + "execution.py",
-        "        super().__init__(header, needs_idle=True)\n",
-        "        super().__init__(header)\n",
+        FRONTEND + "execution_states.py",
+        "    Phase.RUNNING: {\n        Event.REPLY_OK: Phase.SAID_OK,\n",
+        "    Phase.RUNNING: {\n        Event.REPLY_OK: Phase.OK,\n",
         "F2",
         (EXECUTION,),
     ),
     Fault(
         "done at the idle alone",
-        FRONTEND + "execution.py",
-        "        super().__init__(header, needs_idle=True)\n",
-        "        super().__init__(header, needs_reply=False, needs_idle=True)\n",
+        FRONTEND + "execution_states.py",
+        "        Event.IDLE: Phase.IDLE,\n",
+        "        Event.IDLE: Phase.OK,\n",
         "F2",
         (EXECUTION,),
     ),
     Fault(
         "anybody's idle will do",
-        FRONTEND + "execution.py",
+        FRONTEND + "tracker.py",
         "                request = None if parent is None else pending.get(parent.msg_id)\n",
         "                request = (None if parent is None else pending.get(parent.msg_id)) or request\n",
         "F2",
@@ -43,7 +45,7 @@ FAULTS = (
     ),
     Fault(
         "a reply to nobody ends the oldest request",
-        FRONTEND + "execution.py",
+        FRONTEND + "tracker.py",
         "        request = self.find(message.parent_id)\n        if request is None:\n",
         "        request = self.find(message.parent_id) or next(iter(self._pending.values()), None)\n"
         "        if request is None:\n",
@@ -52,7 +54,7 @@ FAULTS = (
     ),
     Fault(
         "a reply of any type will do",
-        FRONTEND + "execution.py",
+        FRONTEND + "tracker.py",
         "        if message.msg_type != expected or not request._needs_reply:\n",
         "        if not request._needs_reply:\n",
         "F10",
@@ -60,7 +62,7 @@ FAULTS = (
     ),
     Fault(
         "a second reply replaces the first",
-        FRONTEND + "execution.py",
+        FRONTEND + "tracker.py",
         "        if message.msg_type != expected or not request._needs_reply:\n",
         "        if message.msg_type != expected:\n",
         "F10",
@@ -68,7 +70,7 @@ FAULTS = (
     ),
     Fault(
         "an execution takes what follows its end",
-        FRONTEND + "execution.py",
+        FRONTEND + "tracker.py",
         "                    parent = request = execution = None\n",
         "                    fresh = []\n",
         "F2",
@@ -85,16 +87,14 @@ FAULTS = (
     Fault(
         "a reader is not told of the end",
         FRONTEND + "execution.py",
-        "            for reader in execution._readers:\n"
-        "                reader.close()\n"
-        "            execution._readers.clear()\n",
-        "            execution._readers.clear()\n",
+        "        for reader in self._readers:\n            reader.close()\n        self._readers.clear()\n",
+        "        self._readers.clear()\n",
         "F2, F6",
         (EXECUTION,),
     ),
     Fault(
         "what is asked after the end waits for ever",
-        FRONTEND + "execution.py",
+        FRONTEND + "tracker.py",
         "        self._refusal = error\n",
         "",
         "F6",
@@ -103,20 +103,95 @@ FAULTS = (
     Fault(
         "one who leaves takes a neighbour's message",
         FRONTEND + "subscribers.py",
-        "        gone = [subscription for subscription in self._subscriptions if not "
-        "subscription.hand(batch)]\n"
-        "        for subscription in gone:\n"
-        "            self._subscriptions.remove(subscription)\n",
-        "        for subscription in self._subscriptions:\n"
-        "            if not subscription.hand(batch):\n"
-        "                self._subscriptions.remove(subscription)\n",
+        "            if not taken:\n                gone.append(subscription)\n",
+        "            if not taken:\n                self._subscriptions.remove(subscription)\n",
         "F1",
         (SUBSCRIBERS,),
     ),
     Fault(
+        "a slow reader's backlog stays",
+        FRONTEND + "subscribers.py",
+        "            self._drop()\n",
+        "",
+        "F5",
+        (SUBSCRIBERS,),
+    ),
+    Fault(
+        "a slow reader is never handed anything again",
+        FRONTEND + "subscribers.py",
+        "        self._overrun = False\n\n    def _is_too_much",
+        "\n    def _is_too_much",
+        "F5",
+        (SUBSCRIBERS,),
+    ),
+    Fault(
+        "an execution is sent while another runs",
+        FRONTEND + "execution_queue.py",
+        "        if self._flows and lane.running is None and not lane.waiting:\n",
+        "        if self._flows and not lane.waiting:\n",
+        "F7",
+        (QUEUE,),
+    ),
+    Fault(
+        "what waits survives an interrupt",
+        FRONTEND + "execution_queue.py",
+        "        ended = self._move(self._waiting(), Event.ABORT)\n        self._interrupt(",
+        "        ended: list[E] = []\n        self._interrupt(",
+        "F7",
+        (QUEUE,),
+    ),
+    Fault(
+        "an interrupt hits what was asked for after it",
+        FRONTEND + "execution_queue.py",
+        "        return self._ready and not self._interrupting\n",
+        "        return self._ready\n",
+        "F7",
+        (QUEUE,),
+    ),
+    Fault(
+        "an interrupt misses what has not begun",
+        FRONTEND + "execution_queue.py",
+        "            self._deliver(self._at_beginning)\n\n    def replied",
+        "            return\n\n    def replied",
+        "F7",
+        (QUEUE,),
+    ),
+    Fault(
+        "a failure aborts nothing at the frontend",
+        FRONTEND + "execution_queue.py",
+        "        if entry.stop_on_error and _stops(entry):\n",
+        "        if False:\n",
+        "stop_on_error",
+        (QUEUE,),
+    ),
+    Fault(
+        "a lost reply is waited for",
+        FRONTEND + "execution_states.py",
+        "        Event.SILENCE: Phase.ENDED_INTERRUPTED,\n",
+        "",
+        "F7",
+        (QUEUE,),
+    ),
+    Fault(
+        "a display is not updated by another execution",
+        FRONTEND + "tracker.py",
+        "                shown.take([message])\n",
+        "                continue\n",
+        "outputs",
+        (OUTPUTS,),
+    ),
+    Fault(
+        "a stored output goes while it is referred to",
+        FRONTEND + "output_store.py",
+        "            self._uses[digest] += 1\n",
+        "            self._uses[digest] = 1\n",
+        "outputs",
+        (OUTPUTS,),
+    ),
+    Fault(
         "a batch is emptied under its readers",
         FRONTEND + "iopub.py",
-        "            batch, self._batch = self._batch, []\n            self._on_batch(batch)\n",
+        "            batch, self._batch = self._batch, Batch()\n            self._on_batch(batch)\n",
         "            self._on_batch(self._batch)\n            self._batch.clear()\n",
         "F1",
         (BRIDGE,),
@@ -124,46 +199,45 @@ FAULTS = (
     Fault(
         "done before the outputs are handed out",
         FRONTEND + "link.py",
-        "            self.comms.published(batch)\n"
         "            self.subscribers.hand(batch)\n"
-        "            starting = self._channels if self._held is not None else None\n"
-        "        _settle(ended)\n",
-        "            self.comms.published(batch)\n"
-        "            starting = self._channels if self._held is not None else None\n"
-        "        _settle(ended)\n"
+        "            self.outbox.release()\n"
+        "            starting = None if self.outbox.is_open else self.outbox.channels\n"
+        "        settle(ended)\n",
+        "            self.outbox.release()\n"
+        "            starting = None if self.outbox.is_open else self.outbox.channels\n"
+        "        settle(ended)\n"
         "        self.subscribers.hand(batch)\n",
         "F1, F2",
         (SUBSCRIBERS,),
     ),
     Fault(
         "held requests leave in the wrong order",
-        FRONTEND + "link.py",
-        "            for channel, frames in self._held:\n                self._put(channel, frames)\n",
-        "            while self._held:\n                self._put(*self._held.pop())\n",
+        FRONTEND + "execution_queue.py",
+        "            lane.waiting.append((None, item))\n",
+        "            lane.waiting.appendleft((None, item))\n",
         "F1",
-        (BRIDGE,),
+        (BRIDGE, QUEUE),
     ),
     Fault(
         "a prompt overtakes output at the frontend",
-        FRONTEND + "link.py",
-        "        if self._channels is not None:\n"
-        "            self._channels.iopub.drained(partial(self._start_answering, request))",
-        "        self._start_answering(request)",
+        FRONTEND + "answers.py",
+        "        if channels is not None:\n            channels.iopub.drained(partial(self._start, request))",
+        "        self._start(request)",
         "F9",
         (INPUT,),
     ),
     Fault(
         "an old answer is sent for a new question",
-        FRONTEND + "link.py",
-        "            asked = self.tracker.find(execution.msg_id) is not None and execution.question is request\n",
-        "            asked = self.tracker.find(execution.msg_id) is not None\n",
+        FRONTEND + "answers.py",
+        "            asked = link.tracker.find(execution.msg_id) is not None and execution.question is request\n",
+        "            asked = link.tracker.find(execution.msg_id) is not None\n",
         "F9",
         (INPUT,),
     ),
     Fault(
         "an answer is sent after an interrupt",
-        FRONTEND + "link.py",
-        "            asked = self.tracker.find(execution.msg_id) is not None and execution.question is request\n",
+        FRONTEND + "answers.py",
+        "            asked = link.tracker.find(execution.msg_id) is not None and execution.question is request\n",
         "            asked = execution.question is request\n",
         "F9",
         (INPUT,),
@@ -171,7 +245,7 @@ FAULTS = (
     Fault(
         "the last words of a kernel are not read",
         FRONTEND + "link.py",
-        "            _when_read(channels, end)\n",
+        "            channels.when_read(end)\n",
         "            end()\n",
         "F6",
         ("tests/frontend/test_last_words.py",),
@@ -235,9 +309,9 @@ FAULTS = (
     ),
     Fault(
         "an interrupt ends a kernel that starts",
-        FRONTEND + "bridge.py",
-        "            if self._link.ready.done():\n                process.signal(signal.SIGINT)\n",
-        "            process.signal(signal.SIGINT)\n",
+        FRONTEND + "interrupter.py",
+        "        if link.process is not None and link.outbox.is_open:\n",
+        "        if link.process is not None:\n",
         "F7",
         (LAUNCH,),
     ),

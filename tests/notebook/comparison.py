@@ -23,7 +23,7 @@ from collections.abc import Iterable
 from itertools import zip_longest
 from typing import Any
 
-from kernelbridge.notebook.output_area import OutputArea
+from kernelbridge.frontend.output_area import OutputArea
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _CELL_FILE = re.compile(r'(?<=File ")[^"\n]*/ipykernel_\d+/\d+\.py(?=")|\b\d+\.py\b|<ipython-input-[^>]*>')

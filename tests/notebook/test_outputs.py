@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kernelbridge.frontend.stream_text import StreamText
 from kernelbridge.notebook.outputs import NotebookOutputs
-from kernelbridge.notebook.stream_text import StreamText
 from tests.notebook.messages import DATE, Scene, display, stream
 
 

@@ -8,6 +8,7 @@ from typing import Final, Literal, Unpack
 
 from kernelbridge.frontend.bridge import Bridge, connect
 from kernelbridge.frontend.execution import Execution, Request
+from kernelbridge.frontend.output_store import OutputStore
 from kernelbridge.testing import (
     DEADLINE,
     Always,
@@ -44,12 +45,20 @@ def played(
     *,
     limits: Limits = NO_LIMITS,
     on_death: Literal["stay"] | Callable[[Bridge], object] = "stay",
+    output_store: OutputStore | None = None,
     **options: Unpack[KernelOptions],
 ) -> Iterator[tuple[ManualKernel, Bridge]]:
     """A kernel that the test plays, and a bridge to it that is ready and has heard all that goes with that."""
     with ManualKernel(**options) as kernel:
         context = kernel.context if kernel.connection.transport == "inproc" else None
-        bridge = connect(kernel.connection, context=context, timeout=DEADLINE, limits=limits, on_death=on_death)
+        bridge = connect(
+            kernel.connection,
+            context=context,
+            timeout=DEADLINE,
+            limits=limits,
+            on_death=on_death,
+            output_store=output_store,
+        )
         try:
             kernel.become_ready()
             bridge.wait_ready(DEADLINE)

@@ -196,9 +196,9 @@ def test_requests_on_other_channels_wait_for_their_step() -> None:
 
 
 def test_the_test_may_wait_for_the_script() -> None:
-    with ScriptedKernel(on(execute_request("a")), on(execute_request("b"), handle(stdout("x")))) as kernel:
+    with ScriptedKernel(on(request("complete")), on(execute_request("b"), handle(stdout("x")))) as kernel:
         bridge = connect(kernel.connection)
-        bridge.execute("a")
+        bridge.complete("a")
         execution = bridge.execute("b")
         kernel.wait()
         assert [event.message.msg_type for event in kernel.time_line.events][-4:] == [

@@ -30,6 +30,18 @@ class StreamText:
         self._line = ["".join(self._line)]
         return self._finished[0] + self._line[0]
 
+    @property
+    def finished(self) -> str:
+        """What can no longer change: all lines but the last, or all where that line is the only one."""
+        self._finished = ["".join(self._finished)]
+        return self._finished[0] or "".join(self._line)
+
+    def drop_finished(self) -> None:
+        """Forget what is `finished`."""
+        if not any(self._finished):
+            self._line, self._column = [], None
+        self._finished = []
+
     def write(self, text: str) -> None:
         """Write `text` at the cursor."""
         if self._column is not None or _MOVES.search(text):

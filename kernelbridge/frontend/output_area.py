@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from kernelbridge.notebook.stream_text import StreamText
+from kernelbridge.frontend.stream_text import StreamText
 from kernelbridge.wire.contents import DisplayData, Error, ExecuteResult, Stream, UpdateDisplayData
 
 Output = dict[str, Any]
@@ -85,6 +85,24 @@ class OutputArea:
             output["data"] = content.data
             output["metadata"] = content.metadata
         return bool(shown)
+
+    def cut_streams(self, limit: int, stored: Callable[[str, str], Output]) -> None:
+        """Put other outputs, which `stored` makes of a stream's name and a piece of its text, before too long streams.
+
+        A piece is all of the text that can no longer change, where the text is longer than `limit`. What `stored`
+        cannot take (it raises `OSError`) stays.
+        """
+        for place in reversed(range(len(self._items))):
+            item = self._items[place]
+            if isinstance(item, _StreamOutput) and len(item.text.text) > limit:
+                kept = item.text.finished
+                try:
+                    self._items.insert(place, stored(item.name, kept))
+                except OSError:
+                    return
+                item.text.drop_finished()
+                if not item.text.text:
+                    del self._items[place + 1]
 
     def replace(self, outputs: Iterable[object]) -> None:
         """Take `outputs` (nbformat's form) in place of all that is there; what is no output is left out.
