@@ -17,7 +17,8 @@ from pathlib import Path
 from .client import Failed
 from .process import KERNELS, Subject, installed, subjects
 from .report import Result, as_json, remarks, show, table
-from .rows import ROWS, Row
+from .row import Row
+from .rows import ROWS
 
 PACKAGES = ("pyzmq", "ipykernel", "xeus-python", "jupyter_client", "ipython")
 

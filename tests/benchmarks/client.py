@@ -24,6 +24,8 @@ Json = dict[str, object]
 QUIET_S = 8.0
 # No trial may take longer than this.
 DEADLINE_S = 90.0
+# How long a frontend waits for a kernel that has been started.
+READY_S = 30.0
 
 
 class Failed(Exception):
@@ -203,7 +205,7 @@ class Client:
             },
         )
 
-    def wait_ready(self, timeout: float = 30.0) -> None:
+    def wait_ready(self, timeout: float = READY_S) -> None:
         """Probe with kernel_info_request until both Shell and IOPub have been heard (the probe loop of JEP 65).
 
         Raises:

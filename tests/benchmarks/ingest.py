@@ -17,12 +17,10 @@ from jupyter_client.blocking.client import BlockingKernelClient
 
 from kernelbridge.frontend.bridge import connect
 
-from .client import DEADLINE_S, QUIET_S
+from .client import DEADLINE_S, QUIET_S, READY_S
 from .process import Running
 
 Face = Literal["sync", "async"]
-
-READY_S = 30.0
 
 
 class Read(NamedTuple):
@@ -37,20 +35,20 @@ class Tally:
 
     def __init__(self, count: int) -> None:
         self._count = count
-        self._first = self._last = 0.0
+        self.first = self.last = 0.0
         self.seen = 0
 
     def add(self) -> bool:
         """Count one; True while more are awaited."""
-        self._last = time.perf_counter()
+        self.last = time.perf_counter()
         if not self.seen:
-            self._first = self._last
+            self.first = self.last
         self.seen += 1
         return self.seen < self._count
 
     def read(self) -> Read:
         """The result."""
-        return Read(self.seen, self._last - self._first)
+        return Read(self.seen, self.last - self.first)
 
 
 def raw_loop(publisher: Running, count: int) -> Read:

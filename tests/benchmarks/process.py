@@ -129,6 +129,11 @@ class Subject:
         finally:
             running.stop()
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment of this subject's kernels, for who starts one in another way."""
+        return _environment(self._folder)
+
     def stop(self) -> None:
         """Stop the running kernel; the next trial starts another."""
         if self._warm is not None:

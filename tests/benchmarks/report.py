@@ -8,7 +8,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from .rows import Limit, Row
+from .row import Limit, Row
 
 OURS = "kernelbridge"
 
@@ -46,7 +46,7 @@ def verdict(results: Results, row: Row, limits: Sequence[Limit]) -> str:
         theirs = _compared(results, row, limit)
         if theirs is None:
             return ""
-        owed = limit.factor * theirs
+        owed = limit.factor * theirs + limit.plus
         if ours > owed if row.better == "less" else ours < owed:
             return "missed"
     return "met"
@@ -63,7 +63,14 @@ def _compared(results: Results, row: Row, limit: Limit) -> float | None:
 def owed(row: Row, limits: Sequence[Limit]) -> str:
     """The limits as text."""
     sign = "<=" if row.better == "less" else ">="
-    return ", ".join(f"{sign} {limit.factor:g} {'x ' + limit.of if limit.of else row.unit}".strip() for limit in limits)
+    return ", ".join(f"{sign} {_limit(row, limit)}" for limit in limits)
+
+
+def _limit(row: Row, limit: Limit) -> str:
+    if not limit.of:
+        return f"{limit.factor:g} {row.unit}".strip()
+    more = f" + {limit.plus:g} {row.unit}".rstrip() if limit.plus else ""
+    return f"{limit.factor:g} x {limit.of}{more}"
 
 
 def table(rows: Sequence[Row], kernels: Sequence[str], results: Results) -> Table:

@@ -1,15 +1,15 @@
 """The rows of the table: what is done to each kernel, how often, and what is owed."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
 
-from . import ingest, usage
+from . import usage
 from .client import Channel, Client, Failed, Gathered, listed
 from .computing import computing, interrupted_by_request, interrupted_by_signal
-from .process import KERNELS, Running, Subject
+from .frontend_rows import FRONTEND_ROWS
+from .process import Running, Subject
+from .row import Limit, Row, Trial
 
 KERNELS_ONLY = ("kernelbridge", "ipykernel", "xeus")
 
@@ -18,44 +18,6 @@ import comm
 echo = comm.create_comm(target_name='benchmark_echo', data={})
 echo.on_msg(lambda message: echo.send(message['content']['data'], buffers=message['buffers']))
 """
-
-
-class Trial(NamedTuple):
-    """What one trial measured, in the row's unit, and what has to be said about it."""
-
-    samples: list[float]
-    note: str = ""
-
-
-@dataclass(frozen=True)
-class Limit:
-    """What a row owes: at most (or, where more is better, at least) `factor` times a figure.
-
-    `of` names whose figure: a kernel in the same row, or another row of the same kernel; empty for an absolute limit.
-    """
-
-    factor: float
-    of: str = ""
-
-
-@dataclass(frozen=True)
-class Row:
-    """One row: `trial` is given a subject and a count and may be run any number of times.
-
-    `counts` are the kernels that are asked for another count. `rounds` limits the rounds of a row that is slow.
-    """
-
-    name: str
-    title: str
-    unit: str
-    better: Literal["less", "more"]
-    count: int
-    trial: Callable[[Subject, int], Trial]
-    reach: tuple[Limit, ...] = ()
-    aim: tuple[Limit, ...] = ()
-    kernels: tuple[str, ...] = KERNELS
-    counts: Mapping[str, int] = field(default_factory=dict)
-    rounds: int = 1000
 
 
 # Latency: one request at a time.
@@ -255,19 +217,6 @@ def printing_grows(subject: Subject, count: int) -> Trial:
         return Trial([(usage.peak(running.process.pid) - before) / 1e6], trial.note)
 
 
-def ingested(face: ingest.Face) -> Callable[[Subject, int], Trial]:
-    """Stream messages from a publisher as fast as it goes, read by the subject's frontend, in k/s."""
-
-    def trial(subject: Subject, count: int) -> Trial:
-        with subject.fresh("floor") as publisher:
-            publisher.client.wait_ready()
-            read = ingest.READERS[face, subject.name](publisher, count)
-        lost = f"lost {count - read.messages} of {count}" if read.messages != count else ""
-        return Trial([(read.messages - 1) / 1e3 / read.seconds], lost)
-
-    return trial
-
-
 def _times(factor: float, of: str) -> tuple[Limit, ...]:
     return (Limit(factor, of),)
 
@@ -286,12 +235,6 @@ def _published(
     name: str, title: str, count: int, trial: Callable[[Subject, int], Trial], reach: float, aim: Limit
 ) -> Row:
     return Row(name, title, "k/s", "more", count, trial, _times(reach, "ipykernel"), (aim,), KERNELS_ONLY)
-
-
-def _ingest(name: str, title: str, face: ingest.Face) -> Row:
-    frontends = tuple(kernel for kernel in KERNELS if (face, kernel) in ingest.READERS)
-    reach, aim = _times(4, "ipykernel"), _times(0.5, "floor")
-    return Row(name, title, "k/s", "more", 50_000, ingested(face), reach, aim, frontends, rounds=3)
 
 
 # The limits are those of the speed table that kernelbridge is held to.
@@ -340,13 +283,13 @@ ROWS = (
     # Less than 0.1 % of a core.
     Row(
         "idle-cpu",
-        "idle: CPU time in 60 s",
+        "idle: CPU time in 10 s",
         "ms",
         "less",
-        60,
+        10,
         idle(usage.processor_seconds, 1e-3),
         (),
-        (Limit(60),),
+        (Limit(10),),
         rounds=1,
     ),
     Row(
@@ -361,6 +304,5 @@ ROWS = (
         counts={"xeus": 100_000},
         rounds=1,
     ),
-    _ingest("ingest", "frontend ingest, 50,000 messages", "sync"),
-    _ingest("ingest-async", "frontend ingest, 50,000, asyncio", "async"),
+    *FRONTEND_ROWS,
 )

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from .report import Result, Results, owed, verdict
-from .rows import ROWS, Limit, Row
+from .row import Limit, Row
+from .rows import ROWS
 
 ROOT = Path(__file__).parents[2]
 
@@ -31,6 +32,15 @@ def test_a_row_of_the_floor_makes_a_table_and_a_file(tmp_path: Path) -> None:
     assert measured["failed"] == ""
     assert len(measured["samples"]) == 10
     assert measured["median"] > 0
+
+
+def test_a_row_of_frontends_has_a_process_of_its_own_hold_them() -> None:
+    """What holds frontends and does nothing is started, measured and ended."""
+    done = run("--quick", "--kernels", "kernelbridge", "--rows", "frontend-memory")
+
+    assert done.returncode == 0, done.stderr
+    assert "failed" not in done.stdout
+    assert "| frontend: memory of each further |" in done.stdout
 
 
 @pytest.mark.parametrize(("option", "value"), [("--kernels", "nonesuch"), ("--rows", "nonesuch"), ("--rounds", "0")])
@@ -82,3 +92,11 @@ def test_an_absolute_limit_and_another_row_can_be_owed() -> None:
     fast = measured(fewer, kernelbridge=10)
     assert verdict(measured(many, kernelbridge=8, floor=10) | fast, many, many.reach) == "met"
     assert verdict(measured(many, kernelbridge=7, floor=10) | fast, many, many.reach) == "missed"
+
+
+def test_a_limit_may_add_to_what_it_multiplies() -> None:
+    """A Bridge owes its `pass` within 0.3 ms of the raw client's."""
+    row = ROW["frontend-pass"]
+    assert owed(row, row.reach) == "<= 1 x floor + 0.3 ms"
+    assert verdict(measured(row, kernelbridge=0.5, floor=0.2), row, row.reach) == "met"
+    assert verdict(measured(row, kernelbridge=0.51, floor=0.2), row, row.reach) == "missed"
