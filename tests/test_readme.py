@@ -26,6 +26,7 @@ def test_the_readme_has_a_snippet_for_each_use() -> None:
         "Outlive a kernel",
         "Run cells beside each other",
         "Embed in asyncio",
+        "Give Jupyter's own tools a bridge",
         "Embed a kernel in your program",
         "Write a kernel",
         "Assert a protocol sequence",
@@ -55,6 +56,7 @@ EXPECTED = {
     "Outlive a kernel": ["kernel 'kernelbridge' ended with exit status 3\nok\n"],
     "Run cells beside each other": ["ok\n"],
     "Embed in asyncio": ["execute_input", "'text': '0\\n", "ok\n"],
+    "Give Jupyter's own tools a bridge": ["42\n"],
     "Embed a kernel in your program": ["the program's own: [3, 4, 5] 12\nin a cell: 12\n"],
     "Write a kernel": ["HELLO\n"],
     "Test a frontend": [

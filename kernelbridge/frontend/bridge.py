@@ -18,20 +18,21 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 from zmq import ZMQError
 
 from kernelbridge.bridges.clock import Clock, SystemClock
 from kernelbridge.bridges.socket_bridge import Context
-from kernelbridge.frontend.channels import Settings
+from kernelbridge.frontend.channels import SendingChannel, Settings
 from kernelbridge.frontend.comms import OpenComm
-from kernelbridge.frontend.errors import KernelStartError, SubshellError
-from kernelbridge.frontend.execution import Request
+from kernelbridge.frontend.errors import BridgeError, KernelStartError, SubshellError
+from kernelbridge.frontend.execution import OnInput, Request
 from kernelbridge.frontend.link import Link
 from kernelbridge.frontend.liveness import BEAT_SECONDS, RESTART_LIMIT, Restarts
 from kernelbridge.frontend.lives import Lives, OnDeath
-from kernelbridge.frontend.requests import ShellRequests, ask_control
+from kernelbridge.frontend.requests import ShellRequests, ask_control, forward
 from kernelbridge.frontend.subscribers import Backlog, Filter, Subscription
 from kernelbridge.frontend.subshell import Subshell
 from kernelbridge.wire.connection import ConnectionInfo, load_connection_file
@@ -40,6 +41,8 @@ from kernelbridge.wire.messages import SUBSHELL_FEATURE, Message
 from kernelbridge.wire.signing import Signer
 
 if TYPE_CHECKING:
+    from jupyter_client.kernelspec import KernelSpec
+
     from kernelbridge.frontend.files import LaunchTransport
     from kernelbridge.frontend.output_store import OutputStore
 
@@ -75,6 +78,11 @@ class Bridge(ShellRequests):
     def connection(self) -> ConnectionInfo | None:
         """Where the kernel is; None until a kernel that chooses its ports has reported them."""
         return self._link.connection
+
+    @property
+    def connection_file(self) -> Path | None:
+        """The file that says so, where there is one: with it others can connect, too."""
+        return self._link.connection_file
 
     @property
     def kernel_info_reply(self) -> dict[str, Any]:
@@ -163,11 +171,38 @@ class Bridge(ShellRequests):
 
         A launched kernel is killed if it runs `grace` seconds from now. The bridge itself is to be closed as always.
         """
-        self._link.told_to_end = True
-        self._link.second_start = None
-        request = ask_control(self._link, "shutdown_request", restart=restart)
-        if self._link.process is not None:
-            self._link.process.end(grace)
+        link = self._link
+        link.expect_end()
+        request = ask_control(link, "shutdown_request", restart=restart)
+        if link.process is not None:
+            link.process.end(grace)
+        return request
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the kernel's process group. Raises `BridgeError` if the kernel was not launched here.
+
+        `interrupt` is more than SIGINT: it knows what it is to end.
+        """
+        process = self._link.process
+        if process is None:
+            raise BridgeError(f"kernel {self._link.name!r} was connected to: who launched it can signal it")
+        process.signal(number)
+
+    def forward(
+        self, message: Message, channel: SendingChannel = "shell", *, on_input: OnInput | None = None
+    ) -> Request:
+        """Send a request that was made elsewhere, by a program that speaks the protocol itself.
+
+        It goes with its own header, content, metadata and buffers; replies and outputs name its header as their parent.
+        An execute_request takes its turn like any other and gives an `Execution`; a request to shut down is known for
+        what it is. `on_input` is as for `execute`. Raises `WireError` when it is over the limit.
+        """
+        link = self._link
+        if message.msg_type == "shutdown_request":
+            link.expect_end()
+        request = forward(link, message, channel, on_input)
+        if message.msg_type == "shutdown_request" and link.process is not None:
+            link.process.end(GRACE)
         return request
 
     def create_subshell(self) -> Subshell:
@@ -314,7 +349,7 @@ def launch(
     kernel_name: str = "kernelbridge",
     *,
     cwd: str | os.PathLike[str] | None = None,
-    env: Mapping[str, str] | None = None,
+    env: Mapping[str, str | None] | None = None,
     extra_arguments: Sequence[str] = (),
     transport: LaunchTransport | None = None,
     curve: bool = False,
@@ -326,12 +361,14 @@ def launch(
     on_death: Literal["stay", "restart"] | Callable[[Bridge], object] = "stay",
     restart_limit: int = RESTART_LIMIT,
     output_store: OutputStore | None = None,
+    kernelspec: KernelSpec | None = None,
 ) -> Bridge:
     """Launch a kernel by the name of its kernelspec; ``kernelbridge`` is there without being installed.
 
-    Takes the kernel's working folder, what to add to its environment and to its command line, the transport (``ipc``
-    where the platform has it, else ``tcp``), whether all is encrypted (CURVE: the keys are in the connection file; the
-    kernel has to know them), and what `connect` takes.
+    Takes the kernel's working folder, what to add to its environment (None takes a name out of it) and to its command
+    line, the transport (``ipc`` where the platform has it, else ``tcp``), whether all is encrypted (CURVE: the keys are
+    in the connection file; the kernel has to know them), and what `connect` takes. A `kernelspec` that has been found
+    elsewhere is used instead of the one of this name.
 
     A kernel that has died without having been told to stays dead, is restarted, or is left to the function that is
     called with the bridge, which may restart or close it. More than `restart_limit` restarts do not follow one another
@@ -343,7 +380,13 @@ def launch(
     from kernelbridge.frontend.launch import Launcher
 
     launcher = Launcher(
-        kernel_name, transport=transport, cwd=cwd, extra_env=env, extra_arguments=extra_arguments, curve=curve
+        kernel_name,
+        transport=transport,
+        cwd=cwd,
+        extra_env=env,
+        extra_arguments=extra_arguments,
+        curve=curve,
+        spec=kernelspec,
     )
     settings = Settings(
         name=kernel_name,

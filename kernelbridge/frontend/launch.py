@@ -167,7 +167,9 @@ def new_provisioner(
 
 
 class Launcher:
-    """Launches one kernel for a link. `extra_env` is added to this process's environment.
+    """Launches one kernel for a link. `extra_env` is added to this process's environment; None takes a name out of it.
+
+    `spec` is the kernel's, where it has been found already.
 
     With no `transport`, a kernel that ends while it starts on IPC is started once more on TCP: Deno knows nothing else,
     and xeus takes no path beyond some 30 bytes.
@@ -179,16 +181,18 @@ class Launcher:
         *,
         transport: LaunchTransport | None,
         cwd: str | os.PathLike[str] | None,
-        extra_env: Mapping[str, str] | None,
+        extra_env: Mapping[str, str | None] | None,
         extra_arguments: Sequence[str],
         curve: bool,
+        spec: KernelSpec | None = None,
     ) -> None:
-        self.spec = find_kernelspec(kernel_name)
+        self.spec = find_kernelspec(kernel_name) if spec is None else spec
         self.keys = Secrets.new(curve)
         self._name = kernel_name
         self._transport = transport
+        env = {**os.environ, **(extra_env or {})}
         self._options: dict[str, Any] = {
-            "env": {**os.environ, **(extra_env or {})},
+            "env": {name: value for name, value in env.items() if value is not None},
             "extra_arguments": list(extra_arguments),
         }
         if cwd is not None:
@@ -203,6 +207,7 @@ class Launcher:
 
     def _start(self, link: Link, transport: LaunchTransport) -> None:
         files, attempt = new_files(transport), link.attempt
+        link.connection_file = files.connection_file
         info = None
         try:
             if transport == "tcp" and knows_registration(self.spec):

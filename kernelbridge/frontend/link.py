@@ -17,6 +17,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import zmq
@@ -79,6 +80,7 @@ class Link:
         self.info: dict[str, Any] = {}
         """Content of the kernel_info_reply; empty until the kernel is ready."""
         self.connection: ConnectionInfo | None = None
+        self.connection_file: Path | None = None
         self.process: KernelProcess | None = None
         self.second_start: Callable[[], None] | None = None
         """Starts the kernel in another way, once, when its process has ended before it was ready. For `launch`."""
@@ -122,6 +124,11 @@ class Link:
             return "starting" if self.waits_for is None else "restarting"
         said = self.tracker.status
         return "idle" if said == "starting" else said
+
+    def expect_end(self) -> None:
+        """Learn that the kernel is about to be told to end: its exit will be no accident."""
+        self.told_to_end = True
+        self.second_start = None
 
     def snapshot(self) -> Snapshot:
         """Return what a reader of the stream would know by now. Called under the lock."""

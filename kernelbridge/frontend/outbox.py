@@ -46,14 +46,19 @@ class Outbox:
         self._told_due: float | None = None
 
     def ask(
-        self, channel: SendingChannel, request: Request, content: dict[str, Any], buffers: Sequence[Buffer] = ()
+        self,
+        channel: SendingChannel,
+        request: Request,
+        content: dict[str, Any],
+        buffers: Sequence[Buffer] = (),
+        metadata: dict[str, Any] | None = None,
     ) -> None:
         """Send a request, or keep it until the kernel is ready. It ends at once when the kernel is gone.
 
         Raises `WireError` when the message is over the limit. What `content` holds may be changed afterwards.
         """
         msg_type = request.header.msg_type
-        frames = self.encoded(request, content, buffers)
+        frames = self.encoded(request, content, buffers, metadata)
         with self._ordering:
             ended = self._tracker.add(request)
             if not ended:
@@ -68,9 +73,16 @@ class Outbox:
                     self.send_on_control(frames)
         settle(ended)
 
-    def encoded(self, request: Request, content: dict[str, Any], buffers: Sequence[Buffer] = ()) -> list[Frame]:
+    def encoded(
+        self,
+        request: Request,
+        content: dict[str, Any],
+        buffers: Sequence[Buffer] = (),
+        metadata: dict[str, Any] | None = None,
+    ) -> list[Frame]:
         """Return the frames of a request. Raises `WireError` when it is over the limit."""
-        return encode(Message(request.header, content, buffers=list(buffers)), self._signer, self._limits)
+        message = Message(request.header, content, metadata=metadata or {}, buffers=list(buffers))
+        return encode(message, self._signer, self._limits)
 
     def cancel(self, execution: Running) -> bool:
         """Abort an execution that waits for its turn. Returns whether it did."""

@@ -9,9 +9,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+from kernelbridge.frontend.channels import SendingChannel
+from kernelbridge.frontend.comms import COMM_TYPES
 from kernelbridge.frontend.execution import Execution, OnInput, Request
 from kernelbridge.frontend.link import Link
-from kernelbridge.wire.messages import Buffer, Header
+from kernelbridge.wire.messages import Buffer, Header, Message
 
 
 class ShellRequests(ABC):
@@ -130,6 +132,28 @@ def ask_control(link: Link, msg_type: str, **content: Any) -> Request:
     request = Request(link.session.header(msg_type))
     link.outbox.ask("control", request, content)
     return request
+
+
+def forward(link: Link, message: Message, channel: SendingChannel, on_input: OnInput | None) -> Request:
+    """Send a request that was made elsewhere, as it is (see `Bridge.forward`)."""
+    header, content = message.header, message.content
+    sent: Request
+    if header.msg_type == "execute_request":
+        execution = sent = Execution(
+            header,
+            content.get("code", ""),
+            link.home,
+            on_input,
+            silent=content.get("silent", False),
+            stop_on_error=content.get("stop_on_error", True),
+        )
+        asked: Request = execution.running
+    elif header.msg_type in COMM_TYPES:
+        asked = sent = Request(header, needs_reply=False, needs_idle=True)
+    else:
+        asked = sent = Request(header)
+    link.outbox.ask(channel, asked, content, message.buffers, message.metadata)
+    return sent
 
 
 def _cursor(code: str, cursor_pos: int | None) -> int:

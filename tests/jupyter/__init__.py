@@ -1,0 +1,1 @@
+"""Tests of the classes that Jupyter's own tools accept."""
