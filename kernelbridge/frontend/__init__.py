@@ -24,6 +24,7 @@ The threads poll, decode, ask the pure parts, and send:
     files.py        the files of launched kernels, and what crashed frontends have left of theirs
     processes.py    what the system tells of processes
     launch.py       kernelspecs, connection files, addresses
+    ports.py        TCP ports for kernels that cannot choose their own
     interrupter.py  signals and requests that interrupt, when the queue says so
     output_store.py files in which large outputs are kept
     execution.py    Request and Execution: what a frontend holds of what it has asked for

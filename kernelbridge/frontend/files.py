@@ -31,6 +31,7 @@ import attrs
 from jupyter_core.paths import jupyter_runtime_dir
 
 from kernelbridge.frontend.errors import KernelStartError
+from kernelbridge.frontend.ports import Ports
 from kernelbridge.frontend.processes import kill_marked
 from kernelbridge.wire.connection import (
     CONNECTION_FILE_PREFIX,
@@ -79,6 +80,8 @@ class Files:
     connection_file: Path
     folder: Path
     socket_folder: Path | None = None
+    ports: Ports | None = None
+    """Held for the kernel, if it needs any."""
     _lock: int | None = None
 
     @property
@@ -102,8 +105,14 @@ class Files:
         except OSError as refusal:
             logger.debug("the process group of kernel %s cannot be written down: %s", self.kernel_id, refusal)
 
+    def let_go(self) -> None:
+        """Let go of the kernel's ports: it has bound them, or will not come."""
+        if self.ports is not None:
+            self.ports.release()
+
     def remove(self) -> None:
         """Remove them; none of them needs to be there."""
+        self.let_go()
         _remove(self.folder, self.connection_file)
         if self._lock is not None:
             _held.discard(self._lock)

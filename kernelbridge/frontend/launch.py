@@ -2,16 +2,14 @@
 
 IPC sockets are the default where the platform has them: they lie in a folder that only the user can enter, need no port
 and cannot collide. With TCP, a kernel that knows registration files (JEP 66) chooses its ports itself and reports them;
-for others free ports are looked for, which somebody else may take before the kernel does.
+for others free ports are looked for, and held until the kernel has them (ports.py).
 """
 
 from __future__ import annotations
 
 import os
-import socket
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from functools import partial
 from typing import Any, Final, cast
 
@@ -25,6 +23,7 @@ from jupyter_client.provisioning.provisioner_base import KernelProvisionerBase
 from kernelbridge.frontend.errors import KernelStartError, NoSuchKernelError
 from kernelbridge.frontend.files import Files, LaunchTransport, new_files
 from kernelbridge.frontend.link import Link
+from kernelbridge.frontend.ports import Ports
 from kernelbridge.frontend.process import KernelProcess
 from kernelbridge.wire.connection import (
     CHANNELS,
@@ -123,20 +122,12 @@ def new_connection(transport: LaunchTransport, files: Files, kernel_name: str, k
     if transport == "ipc":
         ip, ports = files.socket_prefix, list(range(1, len(CHANNELS) + 1))
     else:
-        ip, ports = LOOPBACK, _free_ports(len(CHANNELS))
+        files.ports = Ports(LOOPBACK, len(CHANNELS))
+        ip, ports = LOOPBACK, files.ports.numbers
     info = keys.info(transport, ip, kernel_name)
     info = info.with_ports(dict(zip(CHANNELS, ports, strict=True)))
     write_connection_file(files.connection_file, info)
     return info
-
-
-def _free_ports(count: int) -> list[int]:
-    with ExitStack() as stack:
-        # All are held until all are known, so that none is given twice.
-        held = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in held:
-            one.bind((LOOPBACK, 0))
-        return [one.getsockname()[1] for one in held]
 
 
 class _Manager(KernelManager):
@@ -238,6 +229,9 @@ class Launcher:
         except BaseException:
             files.remove()
             raise
+        if files.ports is not None:
+            # The kernel has bound them, or will not: a start that fails is told there, too.
+            link.ready.add_done_callback(lambda _: files.let_go())
         if info is not None:
             link.open(info, attempt)
 

@@ -169,10 +169,10 @@ class TestHandshake:
         assert built_in.kernel_protocol_version == installed["kernel_protocol_version"]
 
     def test_the_built_in_kernel_is_given_no_ports(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        def race(_: int) -> list[int]:
+        def race(*_: object) -> None:
             raise AssertionError("ports are looked for, which somebody else may take")
 
-        monkeypatch.setattr("kernelbridge.frontend.launch._free_ports", race)
+        monkeypatch.setattr("kernelbridge.frontend.launch.Ports", race)
         with launch(transport="tcp") as bridge:
             assert bridge.connection is not None
             assert bridge.connection.transport == "tcp"
