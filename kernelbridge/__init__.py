@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         BridgeClosedError,
         BridgeCrashedError,
         BridgeError,
+        ClaimError,
         KernelDiedError,
         KernelStartError,
         NoSuchKernelError,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from kernelbridge.frontend.execution import Execution, Request
     from kernelbridge.frontend.execution_states import State
     from kernelbridge.frontend.output_store import OutputStore
+    from kernelbridge.frontend.pool import KernelPool
     from kernelbridge.frontend.subscribers import Backlog, Resync, Snapshot, Subscription
     from kernelbridge.frontend.subshell import Subshell
     from kernelbridge.kernel.comms import Comm, Comms
@@ -42,6 +44,7 @@ __all__ = [
     "BridgeClosedError",
     "BridgeCrashedError",
     "BridgeError",
+    "ClaimError",
     "Comm",
     "Comms",
     "ConnectionFileError",
@@ -53,6 +56,7 @@ __all__ = [
     "Header",
     "Kernel",
     "KernelDiedError",
+    "KernelPool",
     "KernelStartError",
     "Message",
     "NoSuchKernelError",
@@ -81,6 +85,7 @@ _ROOMS = {
         "BridgeClosedError",
         "BridgeCrashedError",
         "BridgeError",
+        "ClaimError",
         "KernelDiedError",
         "KernelStartError",
         "NoSuchKernelError",
@@ -89,6 +94,7 @@ _ROOMS = {
     "frontend.execution": ("Execution", "Request"),
     "frontend.execution_states": ("State",),
     "frontend.output_store": ("OutputStore",),
+    "frontend.pool": ("KernelPool",),
     "frontend.subscribers": ("Backlog", "Resync", "Snapshot", "Subscription"),
     "frontend.subshell": ("Subshell",),
     "kernel.comms": ("Comm", "Comms"),

@@ -9,6 +9,7 @@ The pure parts decide and own neither a socket nor a thread:
     liveness.py         when a kernel is taken for dead, and how often it is restarted
     subscribers.py      one ordered stream, many readers
     comms.py            which comms are open
+    stock.py            how many kernels a pool starts, and for whom
     outputs.py  output_area.py  stream_text.py   what an execution has shown, as outputs of a notebook
 
 The threads poll, decode, ask the pure parts, and send:
@@ -29,4 +30,6 @@ The threads poll, decode, ask the pure parts, and send:
     output_store.py files in which large outputs are kept
     execution.py    Request and Execution: what a frontend holds of what it has asked for
     bridge.py       Bridge: all of these wired together, and what a frontend calls
+    starter.py      the kernels of a pool: started, warmed up, ended
+    pool.py         KernelPool: bridges to kernels that wait for somebody to claim them
 """

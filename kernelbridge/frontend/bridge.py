@@ -21,6 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
+import attrs
 from zmq import ZMQError
 
 from kernelbridge.bridges.clock import Clock, SystemClock
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from jupyter_client.kernelspec import KernelSpec
 
     from kernelbridge.frontend.files import LaunchTransport
+    from kernelbridge.frontend.launch import Launcher
     from kernelbridge.frontend.output_store import OutputStore
 
 __all__ = ["GRACE", "Bridge", "connect", "launch"]
@@ -54,6 +56,18 @@ GRACE = 5.0
 START_TIMEOUT = 60.0
 
 T = TypeVar("T")
+
+Policy = Literal["stay", "restart"] | Callable[["Bridge"], object]
+"""What to do when a kernel has died that was not told to end."""
+
+
+@attrs.frozen
+class Kept:
+    """A policy of a bridge that somebody keeps for another: until it is handed over, `keeper` is told of a death."""
+
+    policy: Policy
+    keeper: Callable[[Bridge], object]
+
 
 _BACKLOG = Backlog()
 
@@ -67,10 +81,21 @@ class Bridge(ShellRequests):
 
     def __init__(self, lives: Lives) -> None:
         self._lives = lives
+        self._launcher: Launcher | None = None
 
     @property
     def _link(self) -> Link:
         return self._lives.link
+
+    def _hand_over(self, cwd: str | None, env: Mapping[str, str | None]) -> bool:
+        """End the time in which it is `Kept`. Returns whether the kernel lives: if not, its keeper hears of it.
+
+        It is in another working folder and environment by now than it was launched with, and so are those that are
+        started in its place.
+        """
+        if self._launcher is not None:
+            self._launcher.move(cwd, env)
+        return self._lives.let_go()
 
     # The kernel
 
@@ -148,7 +173,7 @@ class Bridge(ShellRequests):
 
     async def arestart(self, *, grace: float = GRACE) -> None:
         """Do what `restart` does, while the event loop goes on. It goes on to its end also when it is cancelled."""
-        link = await _on_a_thread("kernelbridge-frontend-restart", partial(self._restart, grace))
+        link = await on_a_thread("kernelbridge-frontend-restart", partial(self._restart, grace))
         await asyncio.wrap_future(link.ready)
 
     def _restart(self, grace: float) -> Link:
@@ -278,7 +303,7 @@ class Bridge(ShellRequests):
 
     async def aclose(self, *, grace: float = GRACE) -> None:
         """Do what `close` does, while the event loop goes on. It goes on to its end also when it is cancelled."""
-        await _on_a_thread("kernelbridge-frontend-close", partial(self._lives.close, grace))
+        await on_a_thread("kernelbridge-frontend-close", partial(self._lives.close, grace))
 
     def __enter__(self) -> Self:
         try:
@@ -358,7 +383,7 @@ def launch(
     timeout: float | None = START_TIMEOUT,
     limits: Limits = NO_LIMITS,
     beat_seconds: float | None = BEAT_SECONDS,
-    on_death: Literal["stay", "restart"] | Callable[[Bridge], object] = "stay",
+    on_death: Policy | Kept = "stay",
     restart_limit: int = RESTART_LIMIT,
     output_store: OutputStore | None = None,
     kernelspec: KernelSpec | None = None,
@@ -400,23 +425,26 @@ def launch(
         interrupt_mode=launcher.spec.interrupt_mode,
         output_store=output_store,
     )
-    return _begin(settings, launcher.launch, launcher.launch, on_death, Restarts(restart_limit))
+    bridge = _begin(settings, launcher.launch, launcher.launch, on_death, Restarts(restart_limit))
+    bridge._launcher = launcher
+    return bridge
 
 
 def _begin(
     settings: Settings,
     first: Callable[[Link], None],
     again: Callable[[Link], None] | None,
-    on_death: Literal["stay", "restart"] | Callable[[Bridge], object],
+    on_death: Policy | Kept,
     restarts: Restarts,
 ) -> Bridge:
     bridge: Bridge
+    policy, keeper = (on_death.policy, on_death.keeper) if isinstance(on_death, Kept) else (on_death, None)
 
-    def tell() -> object:
-        return on_death(bridge) if callable(on_death) else None
+    def with_bridge(call: Callable[[Bridge], object]) -> Callable[[], object]:
+        return lambda: call(bridge)
 
-    policy: OnDeath = tell if callable(on_death) else on_death
-    bridge = Bridge(Lives(settings, again, policy, restarts))
+    then: OnDeath = with_bridge(policy) if callable(policy) else policy
+    bridge = Bridge(Lives(settings, again, then, restarts, None if keeper is None else with_bridge(keeper)))
     try:
         _saying_what(settings.name, partial(bridge._lives.begin, first))
     except BaseException:
@@ -432,7 +460,7 @@ def _saying_what(name: str, start: Callable[[], T]) -> T:
         raise KernelStartError(f"kernel {name!r} could not be started: {error}") from error
 
 
-async def _on_a_thread(name: str, call: Callable[[], T]) -> T:
+async def on_a_thread(name: str, call: Callable[[], T]) -> T:
     """Do what takes its time, and goes on to its end also when its caller is cancelled."""
     done: Future[T] = Future()
     done.set_running_or_notify_cancel()

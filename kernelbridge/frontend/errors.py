@@ -8,6 +8,7 @@ __all__ = [
     "BridgeClosedError",
     "BridgeCrashedError",
     "BridgeError",
+    "ClaimError",
     "KernelDiedError",
     "KernelStartError",
     "NoSuchKernelError",
@@ -42,7 +43,11 @@ class KernelDiedError(BridgeError):
 
 
 class BridgeClosedError(BridgeError):
-    """The bridge was closed before the kernel had answered."""
+    """The bridge was closed before the kernel had answered, or the pool before it had a kernel for a claim."""
+
+
+class ClaimError(BridgeError):
+    """A pool cannot set a kernel up as a claim asks: it does not know the kernel's language, or the kernel refuses."""
 
 
 class SubshellError(BridgeError):

@@ -181,13 +181,18 @@ class Launcher:
         self.keys = Secrets.new(curve)
         self._name = kernel_name
         self._transport = transport
-        env = {**os.environ, **(extra_env or {})}
         self._options: dict[str, Any] = {
-            "env": {name: value for name, value in env.items() if value is not None},
+            "env": _changed(os.environ, extra_env or {}),
             "extra_arguments": list(extra_arguments),
         }
         if cwd is not None:
             self._options["cwd"] = os.fspath(cwd)
+
+    def move(self, cwd: str | None, env: Mapping[str, str | None]) -> None:
+        """Launch in another folder, if one is given, and in a changed environment from now on."""
+        self._options["env"] = _changed(self._options["env"], env)
+        if cwd is not None:
+            self._options["cwd"] = cwd
 
     def launch(self, link: Link) -> None:
         """Start the process and connect the link to it, now or when it has reported its ports."""
@@ -240,3 +245,7 @@ class Launcher:
         # In place of the registration file, which has served: who looks for running kernels finds this one.
         write_connection_file(files.connection_file, info)
         link.opened(info, attempt)
+
+
+def _changed(env: Mapping[str, str], change: Mapping[str, str | None]) -> dict[str, str]:
+    return {name: value for name, value in {**env, **change}.items() if value is not None}

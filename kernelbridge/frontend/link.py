@@ -125,6 +125,11 @@ class Link:
         said = self.tracker.status
         return "idle" if said == "starting" else said
 
+    @property
+    def ready_seconds(self) -> float | None:
+        """How long ago the kernel became ready."""
+        return None if self.ready_at is None else self.clock.monotonic() - self.ready_at
+
     def expect_end(self) -> None:
         """Learn that the kernel is about to be told to end: its exit will be no accident."""
         self.told_to_end = True

@@ -24,16 +24,24 @@ logger = logging.getLogger("kernelbridge")
 OnDeath = Literal["stay", "restart"] | Callable[[], object]
 """What to do when a kernel has died that was not told to end."""
 
+Keeper = Callable[[], object]
+"""Told of the death of a kernel that is kept for somebody, in place of what `OnDeath` says. Called on any thread."""
+
 
 class Lives:
     """Holds one kernel at a time. Any thread may call it.
 
     Takes the bridge's `settings`; `start`, which starts a kernel for a link (None: it was connected to); what to do
-    `on_death`; and how many `restarts` that may lead to.
+    `on_death`; how many `restarts` that may lead to; and who keeps the kernel at first, if anybody does.
     """
 
     def __init__(
-        self, settings: Settings, start: Callable[[Link], None] | None, on_death: OnDeath, restarts: Restarts
+        self,
+        settings: Settings,
+        start: Callable[[Link], None] | None,
+        on_death: OnDeath,
+        restarts: Restarts,
+        keeper: Keeper | None = None,
     ) -> None:
         self._settings = settings
         self._start = start
@@ -42,6 +50,8 @@ class Lives:
         """The present one. Written under `ordering`, the lock of all links."""
         self._closed = False
         """Written under `ordering`."""
+        # Written under `ordering`, and read there.
+        self._keeper = keeper
         # Held by whoever ends a kernel and begins another; taken before all other locks.
         self._changing = threading.Lock()
 
@@ -112,8 +122,20 @@ class Lives:
             subscribers.end()
         subscribers.join()
 
+    def let_go(self) -> bool:
+        """Learn that the kernel is kept no more. Returns whether it lives: if not, its keeper is told."""
+        with self.link.ordering:
+            lives = self.link.fate == "alive"
+            if lives:
+                self._keeper = None
+            return lives
+
     def _died(self, link: Link) -> None:
-        if self._guard is not None and not link.told_to_end:
+        with link.ordering:
+            keeper = self._keeper
+        if keeper is not None:
+            keeper()
+        elif self._guard is not None and not link.told_to_end:
             self._guard.put(link)
 
 
@@ -146,8 +168,7 @@ class _Guard(Service):
                 self._restart(link)
 
     def _restart(self, link: Link) -> None:
-        ready = None if link.ready_at is None else link.clock.monotonic() - link.ready_at
-        if not self._restarts.allows(ready):
+        if not self._restarts.allows(link.ready_seconds):
             logger.error("kernel %r has died again soon after its start, and is not restarted any more", link.name)
             return
         logger.warning("kernel %r has died, and is restarted", link.name)
