@@ -5,11 +5,13 @@ mean that the next request's outputs will be seen. Any message on IOPub does. A 
 itself, the iopub_welcome; others are asked again and again for their kernel_info until the status messages that go with
 it come through.
 
-Here the kernel is ready when the reply to a probe and its `idle` have both been seen. That is as good as any message,
-and more: nothing of the probes comes after it, so the frontend's own requests are the first that anybody sees.
+Here the kernel is ready when the reply to the last probe and its `idle` have both been seen. That is as good as any
+message, and more: nothing of the probes comes after it, so the frontend's own requests are the first that anybody sees,
+and a kernel that nobody has asked for anything does not say that it is busy.
 
 A kernel that was there before its frontend may be busy, for as long as a cell takes. Its Shell says nothing meanwhile,
-but its Control does: there it is asked when Shell has said nothing for a second.
+but its Control does: there it is asked when Shell has said nothing for a second. Others may have it run something
+between two probes, so that any probe will do.
 
 This is the decision alone: the Shell thread tells it what happened and when, and asks it what is due.
 """
@@ -46,10 +48,12 @@ class Readiness:
         """Content of the kernel_info_reply, once there is one."""
         self.channel: Literal["shell", "control"] = "shell"
         """Where the next probe is to be sent."""
+        self._any_will_do = may_be_busy
         self._control_at = now + _SHELL_WAIT if may_be_busy else None
         self._heard = False
         # The probes sent, with their channels, those answered, and those whose `idle` came.
         self._sent: dict[str, str] = {}
+        self._last = ""
         self._answered: set[str] = set()
         self._idle: set[str] = set()
         self._probe_at: float | None = now
@@ -58,6 +62,12 @@ class Readiness:
 
     @property
     def ready(self) -> bool:
+        seen = self._answered & self._idle
+        return bool(seen) if self._any_will_do else self._last in seen
+
+    @property
+    def _sure(self) -> bool:
+        """Whether the kernel hears and is heard, so that no further probe is of use."""
         return not self._answered.isdisjoint(self._idle)
 
     @property
@@ -69,8 +79,8 @@ class Readiness:
         """Return when to look again: at the next probe, or when the time is up."""
         if self.ready:
             return None
-        times = [at for at in (self._probe_at, self._give_up_at, self._control_at) if at is not None]
-        return min(times, default=None)
+        probe_at = None if self._sure else self._probe_at
+        return min((at for at in (probe_at, self._give_up_at, self._control_at) if at is not None), default=None)
 
     def gives_up(self, now: float) -> bool:
         """Return whether the time is up."""
@@ -83,11 +93,12 @@ class Readiness:
             self._control_at = None
             if self.info is None:
                 self.channel, self._probe_at = "control", now
-        return not self.ready and self._probe_at is not None and now >= self._probe_at
+        return not self._sure and self._probe_at is not None and now >= self._probe_at
 
     def probed(self, msg_id: str) -> None:
         """Learn that a kernel_info_request was sent. The next one waits for its reply: a starting kernel gets one."""
         self._sent[msg_id] = self.channel
+        self._last = msg_id
         self._probe_at = None
 
     def replied(self, message: Message, now: float) -> bool:

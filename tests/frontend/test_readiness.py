@@ -1,10 +1,15 @@
-"""When a kernel can be used (JEP 65): the decision alone, with times that the test hands out."""
+"""When a kernel can be used (JEP 65): the decision with times that the test hands out, and a kernel."""
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
+from kernelbridge.frontend.bridge import launch
+from kernelbridge.frontend.link import Link
 from kernelbridge.frontend.readiness import Readiness, sends_welcome
+from kernelbridge.testing import DEADLINE
 from kernelbridge.wire.messages import Header, Message
 
 
@@ -88,8 +93,26 @@ def test_replies_to_others_are_not_its_own() -> None:
     assert readiness.info is None
 
 
+def test_the_answers_to_all_probes_have_been_seen_when_a_kernel_that_was_started_is_ready() -> None:
+    """Its status would be busy, at a moment at which nobody has asked it for anything."""
+    readiness = Readiness(0.0, 60.0)
+    readiness.probed("p1")
+    readiness.replied(info("p1", "5.5"), 0.0)
+    readiness.heard([], 0.5)
+    assert readiness.wants_probe(0.51)
+    readiness.probed("p2")
+    readiness.heard(["p1"], 0.52)
+    assert not readiness.ready
+    readiness.replied(info("p2", "5.5"), 0.53)
+    # Only to wait: what is known needs no third probe, however late the second one's idle comes.
+    assert (readiness.due(), readiness.wants_probe(59.0)) == (60.0, False)
+    readiness.heard(["p2"], 0.54)
+    assert readiness.ready
+
+
 def test_late_answers_to_probes_are_still_known_for_what_they_are() -> None:
-    readiness = Readiness(0.0, None)
+    """Of a kernel that was there before, which others may have made busy meanwhile."""
+    readiness = Readiness(0.0, None, may_be_busy=True)
     readiness.probed("p1")
     readiness.replied(info("p1", "5.3"), 0.0)
     readiness.probed("p2")
@@ -124,3 +147,27 @@ def test_it_gives_up_when_the_time_is_up() -> None:
 )
 def test_which_versions_send_a_welcome(version: object, welcomes: bool) -> None:
     assert sends_welcome(version) is welcomes
+
+
+def test_a_kernel_that_is_ready_says_nothing_more_of_its_probes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its IOPub is read so late that it is probed twice."""
+    published, probed, probed_twice = Link._published, Readiness.probed, threading.Event()
+
+    def published_late(link: Link, batch: list[Message]) -> None:
+        for message in batch:
+            if message.content.get("execution_state") == "idle":
+                assert probed_twice.wait(DEADLINE)
+            published(link, [message])
+
+    def probed_and_counted(readiness: Readiness, msg_id: str) -> None:
+        probed(readiness, msg_id)
+        if len(readiness._sent) == 2:
+            probed_twice.set()
+
+    monkeypatch.setattr(Link, "_published", published_late)
+    monkeypatch.setattr(Readiness, "probed", probed_and_counted)
+    with launch() as bridge, bridge.subscribe() as subscription:
+        assert bridge.status == "idle"
+        execution = bridge.execute("1")
+        assert subscription.get(DEADLINE).parent == execution.header
+        execution.result(DEADLINE)
