@@ -9,11 +9,15 @@ place behind them, so that the kernel gets everything in the order in which it w
 
 The life of one execution is the table in `execution_states.py`.
 
-An interrupt needs care in three places, because it travels on another way than the executions do:
+An interrupt needs care in four places, because it travels on another way than the executions do:
 
 * One that comes when an execution has been sent and has not begun would hit nothing. It waits for the beginning, unless
   something else runs; and then it is sent once more at the beginning. A kernel that has not begun `BEGINNING_WAIT`
   seconds after it was asked to does something that is not known here, and is interrupted in that.
+* Code that is about to wait for something may not notice a signal: Python looks for signals, and then waits. That is
+  likely at the beginning. So what was interrupted there and has shown no effect for `INSIST_WAIT` seconds is
+  interrupted again, up to `INSISTS` times. No clean-up is disturbed that anybody could miss: who asked for the
+  interrupt did not want it to begin.
 * Nothing is sent while an interrupt is on its way: it would hit what was asked for after it. It has arrived when the
   signal was sent or the kernel has answered; a kernel that does not answer is waited for `ANSWER_WAIT` seconds.
 * ipykernel loses the reply of an execution that is interrupted before its first line, or behind its last one. When an
@@ -32,6 +36,9 @@ from typing import Final, Generic, TypeVar
 from kernelbridge.frontend.execution_states import NEXT, REPLIES, STATES, Event, Phase, State
 
 BEGINNING_WAIT: Final = 0.25
+
+INSIST_WAIT: Final = 1.0
+INSISTS: Final = 3
 
 ANSWER_WAIT: Final = 2.0
 """Seconds in which a kernel has to answer an interrupt_request before more is sent to it."""
@@ -104,6 +111,9 @@ class ExecutionQueue(Generic[E, Item]):
         # been done at all.
         self._at_beginning: Callable[[], None] | None = None
         self._beginning_due: float | None = None
+        # When that is to be done again, and how often it still may be.
+        self._insist_due: float | None = None
+        self._insists_left = 0
 
     # What is asked for
 
@@ -165,10 +175,14 @@ class ExecutionQueue(Generic[E, Item]):
         self._flow()
 
     def begun(self, entry: E) -> None:
-        """Learn that the kernel has begun to run an execution."""
+        """Learn that the kernel has begun to run an execution. It may be told again."""
+        if entry.begun:
+            return
         entry.begun = True
         if entry.phase is Phase.INTERRUPTED and self._at_beginning is not None:
             self._deliver(self._at_beginning)
+            self._insists_left = INSISTS
+            self._insist_later()
 
     def replied(self, entry: E, status: object) -> list[E]:
         """Learn of the reply to an execution, with this `status`."""
@@ -193,6 +207,8 @@ class ExecutionQueue(Generic[E, Item]):
             self._interrupt(late, deliver, kernel_is_idle)
         if self._beginning_due is not None and self._beginning_due <= now and self._at_beginning is not None:
             self._deliver(self._at_beginning)
+        if self._insist_due is not None and self._insist_due <= now:
+            self._insist()
         if self._answer_due is not None and self._answer_due <= now:
             self._interrupting = 0
             self._flow()
@@ -207,7 +223,7 @@ class ExecutionQueue(Generic[E, Item]):
         self.missing.clear()
         self._ready = False
         self._interrupting = 0
-        self._answer_due = self._at_beginning = self._beginning_due = None
+        self._answer_due = self._at_beginning = self._beginning_due = self._insist_due = None
         self._set_due()
         return ended
 
@@ -254,7 +270,7 @@ class ExecutionQueue(Generic[E, Item]):
             # Nobody's beginning is waited for any more. Who has asked for the interrupt gets it all the same.
             if self._beginning_due is not None:
                 self._deliver(self._at_beginning)
-            self._at_beginning = None
+            self._at_beginning = self._insist_due = None
         self._advance(lane)
         if self.due is not None:
             self._set_due()
@@ -269,6 +285,7 @@ class ExecutionQueue(Generic[E, Item]):
         begins_by = max((entry.sent_at for entry in unbegun), default=0.0) + BEGINNING_WAIT
         former = self._at_beginning if self._beginning_due is not None else None
         self._at_beginning = deliver if unbegun else None
+        self._insist_due = None
         if former is not None:
             # Asked for again: whoever insists is not kept waiting, whatever is known.
             self._deliver(former)
@@ -278,6 +295,19 @@ class ExecutionQueue(Generic[E, Item]):
             self._set_due()
         else:
             self._deliver(deliver)
+
+    def _insist_later(self) -> None:
+        self._insist_due = self._now() + INSIST_WAIT if self._insists_left else None
+        self._set_due()
+
+    def _insist(self) -> None:
+        unheeding = [entry for entry in self.running() if entry.phase is Phase.INTERRUPTED and entry.begun]
+        if unheeding and self._at_beginning is not None:
+            self._insists_left -= 1
+            self._deliver(self._at_beginning)
+            self._insist_later()
+        else:
+            self._insist_due = None
 
     def _deliver(self, deliver: Callable[[], None]) -> None:
         self.interrupts.append(deliver)
@@ -324,7 +354,8 @@ class ExecutionQueue(Generic[E, Item]):
 
     def _set_due(self) -> None:
         times = [entry.due for entry in self.running()]
-        self.due = min((at for at in (*times, self._answer_due, self._beginning_due) if at is not None), default=None)
+        waits = self._answer_due, self._beginning_due, self._insist_due
+        self.due = min((at for at in (*times, *waits) if at is not None), default=None)
 
 
 def _stops(entry: Entry) -> bool:

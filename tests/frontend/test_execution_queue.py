@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernelbridge.frontend.execution_queue import ANSWER_WAIT, BEGINNING_WAIT, Entry, ExecutionQueue
+from kernelbridge.frontend.execution_queue import (
+    ANSWER_WAIT,
+    BEGINNING_WAIT,
+    INSIST_WAIT,
+    INSISTS,
+    Entry,
+    ExecutionQueue,
+)
 from kernelbridge.frontend.execution_states import NEXT, STATES, Event, Phase, State
 
 
@@ -240,6 +247,8 @@ class TestInterrupts:
         scene.interrupt(kernel_is_idle=True)
         assert scene.interrupts == 0
         scene.begin(running)
+        # The `idle` of a silent one, or a question, tells it once more.
+        scene.begin(running)
         assert scene.interrupts == 1
         scene.finish(running, "error")
         assert (running.state, scene.interrupts) == (State.INTERRUPTED, 1)
@@ -264,6 +273,45 @@ class TestInterrupts:
         scene.put()
         scene.pass_time(BEGINNING_WAIT)
         scene.interrupt(kernel_is_idle=True)
+        assert scene.interrupts == 1
+
+    def test_one_that_does_not_heed_the_interrupt_at_its_beginning_is_interrupted_again(self) -> None:
+        """Python may look for signals, and then begin to wait: it is not woken by the one that came between."""
+        scene = Scene()
+        running = scene.put()
+        scene.interrupt(kernel_is_idle=True)
+        scene.begin(running)
+        scene.arrive()
+        counts = []
+        for _ in range(INSISTS + 2):
+            scene.pass_time(INSIST_WAIT)
+            scene.arrive()
+            counts.append(scene.interrupts)
+        assert counts == [2, 3, 4, 4, 4]
+        assert scene.queue.due is None
+
+    @pytest.mark.parametrize("says", ["a reply", "an idle", "both"])
+    def test_one_that_heeds_it_is_interrupted_once(self, says: str) -> None:
+        scene = Scene()
+        running = scene.put()
+        scene.interrupt(kernel_is_idle=True)
+        scene.begin(running)
+        scene.arrive()
+        if says != "an idle":
+            scene.reply(running, "error")
+        if says != "a reply":
+            scene.idle(running)
+        scene.pass_time(INSIST_WAIT)
+        assert (scene.interrupts, scene.queue.due) == (1, None)
+
+    def test_one_that_had_begun_is_interrupted_once(self) -> None:
+        """What it does then may be to save its work."""
+        scene = Scene()
+        running = scene.put()
+        scene.begin(running)
+        scene.interrupt()
+        scene.arrive()
+        scene.pass_time(10 * INSIST_WAIT)
         assert scene.interrupts == 1
 
     def test_who_insists_is_not_kept_waiting(self) -> None:
