@@ -69,14 +69,12 @@ def trace(
     try:
         from rich.console import Console
 
-        from kernelbridge.testing.trace import (
-            Filters,
-            JsonLines,
+        from kernelbridge.frontend.find import (
             KernelNotFoundError,
-            Lines,
             connection_file_of_process,
             find_connection_file,
         )
+        from kernelbridge.testing.trace import Filters, JsonLines, Lines
         from kernelbridge.wire.errors import WireError
 
         filters = Filters(types, channels, parents, grep)

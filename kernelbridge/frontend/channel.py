@@ -13,7 +13,7 @@ from kernelbridge.bridges.clock import Clock
 from kernelbridge.bridges.service import OnCrash
 from kernelbridge.bridges.socket_bridge import Context, Frame, Socket, SocketBridge, send
 from kernelbridge.wire.connection import Channel as ChannelName
-from kernelbridge.wire.connection import ConnectionInfo
+from kernelbridge.wire.connection import ConnectionInfo, random_curve_keys
 from kernelbridge.wire.errors import WireError
 from kernelbridge.wire.frames import Limits, decode
 from kernelbridge.wire.log import message_log
@@ -51,6 +51,17 @@ class Drain:
 
 
 T = TypeVar("T")
+
+
+def reach(socket: Socket, connection: ConnectionInfo) -> None:
+    """Set what a socket needs to connect to a kernel: IPv6, and for CURVE a pair of keys of its own."""
+    if ":" in connection.ip:
+        socket.set(zmq.IPV6, 1)
+    if connection.curve_publickey is not None:
+        own_public, own_secret = random_curve_keys()
+        socket.set(zmq.CURVE_SERVERKEY, connection.curve_publickey)
+        socket.set(zmq.CURVE_PUBLICKEY, own_public)
+        socket.set(zmq.CURVE_SECRETKEY, own_secret)
 
 
 class Channel(SocketBridge[T | Drain]):
@@ -111,13 +122,7 @@ class Channel(SocketBridge[T | Drain]):
         socket.set(zmq.RECONNECT_IVL, _RECONNECT_MS)
         socket.set(zmq.RECONNECT_IVL_MAX, _LONGEST_RECONNECT_MS)
         socket.set(zmq.LINGER, LINGER_MS)
-        if ":" in connection.ip:
-            socket.set(zmq.IPV6, 1)
-        if connection.curve_publickey is not None:
-            own_public, own_secret = zmq.curve_keypair()
-            socket.set(zmq.CURVE_SERVERKEY, connection.curve_publickey)
-            socket.set(zmq.CURVE_PUBLICKEY, own_public)
-            socket.set(zmq.CURVE_SECRETKEY, own_secret)
+        reach(socket, connection)
         self.prepare(socket)
         self._socket = socket
         # Adopted first: whatever fails from here on, the socket is closed.

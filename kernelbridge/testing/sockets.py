@@ -12,9 +12,10 @@ from zmq.utils.monitor import parse_monitor_message
 from kernelbridge.bridges.clock import Clock
 from kernelbridge.bridges.clock_poller import ClockPoller
 from kernelbridge.bridges.socket_bridge import Context, Frame, Socket
-from kernelbridge.wire.connection import Channel, ConnectionInfo, random_curve_keys
+from kernelbridge.frontend.channel import reach
+from kernelbridge.wire.connection import Channel, ConnectionInfo
 
-__all__ = ["READ_CHANNELS", "REQUEST_CHANNELS", "Sockets", "Until", "drain", "reach"]
+__all__ = ["READ_CHANNELS", "REQUEST_CHANNELS", "Sockets", "Until", "drain"]
 
 READ_CHANNELS: tuple[Channel, ...] = ("iopub", "shell", "control", "stdin")
 """The channels on which messages come. What lies ready on several at once is read in this order."""
@@ -46,15 +47,6 @@ class Until:
 
     def passed(self) -> bool:
         return self.clock.monotonic() >= self.due or time.monotonic() >= self.real_due
-
-
-def reach(socket: Socket, info: ConnectionInfo) -> None:
-    """Set what a socket needs to connect to the kernel at `info`: IPv6, and for CURVE a pair of keys of its own."""
-    if ":" in info.ip:
-        socket.ipv6 = True
-    if info.curve_publickey is not None:
-        socket.curve_serverkey = info.curve_publickey
-        socket.curve_publickey, socket.curve_secretkey = random_curve_keys()
 
 
 def drain(socket: Socket) -> list[list[Frame]]:

@@ -15,6 +15,7 @@ import pytest
 import zmq
 
 from kernelbridge.bridges.socket_bridge import Context
+from kernelbridge.frontend.find import KernelNotFoundError
 from kernelbridge.kernel.kernel import Kernel
 from kernelbridge.kernel.trace import TRACE_FEATURE, TRACE_REQUEST
 from kernelbridge.testing import (
@@ -42,11 +43,7 @@ from kernelbridge.testing import (
 )
 from kernelbridge.testing.report import describe
 from kernelbridge.testing.steps import Step
-from kernelbridge.testing.trace import (
-    KernelNotFoundError,
-    Note,
-    Tracer,
-)
+from kernelbridge.testing.trace import Note, Tracer
 from kernelbridge.testing.transcripts import Record
 from kernelbridge.wire.connection import (
     CHANNELS,

@@ -14,8 +14,8 @@ import pytest
 from click.testing import CliRunner
 
 from kernelbridge.cli import main
+from kernelbridge.frontend.find import KernelNotFoundError, connection_file_of_process, find_connection_file
 from kernelbridge.testing import DEADLINE, ProtocolClient, busy, idle, message, reply
-from kernelbridge.testing.trace import KernelNotFoundError, connection_file_of_process, find_connection_file
 from kernelbridge.testing.transcripts import Transcript
 from kernelbridge.wire.connection import write_connection_file
 from tests.support.kernels import PYTHON_KERNEL, ROOT, process, tcp

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from kernelbridge.testing.trace.find import KernelNotFoundError, connection_file_of_process, find_connection_file
 from kernelbridge.testing.trace.show import Filters, JsonLines, Lines, summary
 from kernelbridge.testing.trace.tracer import Note, Tracer
 
 __all__ = [
     "Filters",
     "JsonLines",
-    "KernelNotFoundError",
     "Lines",
     "Note",
     "Tracer",
-    "connection_file_of_process",
-    "find_connection_file",
     "summary",
 ]

@@ -26,9 +26,9 @@ import zmq
 from kernelbridge.bridges.clock import SystemClock
 from kernelbridge.bridges.folders import OwnFolder
 from kernelbridge.bridges.socket_bridge import Context, Frame, Socket, receive
+from kernelbridge.frontend.channel import reach
+from kernelbridge.frontend.find import KernelNotFoundError
 from kernelbridge.kernel.trace import TRACE_FEATURE, TRACE_REQUEST, copy_bytes
-from kernelbridge.testing.sockets import reach
-from kernelbridge.testing.trace.find import KernelNotFoundError
 from kernelbridge.testing.transcripts.records import Direction, Record
 from kernelbridge.wire.connection import Channel, ConnectionInfo
 from kernelbridge.wire.errors import WireError

@@ -31,9 +31,9 @@ import zmq
 from kernelbridge.bridges.clock import Clock, SystemClock
 from kernelbridge.bridges.service import OnCrash, Service
 from kernelbridge.bridges.socket_bridge import Context, Frame, Socket, SocketBridge, send
+from kernelbridge.frontend.channel import reach
 from kernelbridge.kernel.binding import bind_channel
 from kernelbridge.testing.client import DEADLINE
-from kernelbridge.testing.sockets import reach
 from kernelbridge.testing.targets import Target, running
 from kernelbridge.testing.transcripts.records import Direction, Record
 from kernelbridge.testing.transcripts.transcript import Transcript

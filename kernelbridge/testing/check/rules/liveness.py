@@ -8,11 +8,11 @@ from contextlib import contextmanager
 
 import zmq
 
+from kernelbridge.frontend.channel import reach
 from kernelbridge.testing.check.failures import NotApplicable, NotMeasured
 from kernelbridge.testing.check.procedure import LATENCY, Kind, Trial, rule
 from kernelbridge.testing.check.rules.status import asked_on_control, states
 from kernelbridge.testing.check.samples import Statement
-from kernelbridge.testing.sockets import reach
 from kernelbridge.wire.messages import SUBSHELL_FEATURE, Message
 
 _INTERRUPT_SECONDS = 5.0

@@ -9,11 +9,12 @@ from contextlib import contextmanager, suppress
 import zmq
 
 from kernelbridge.bridges.socket_bridge import Socket
+from kernelbridge.frontend.channel import reach
 from kernelbridge.frontend.readiness import sends_welcome
 from kernelbridge.testing.check.failures import NotApplicable, NotMeasured
 from kernelbridge.testing.check.procedure import LOST, Trial, rule
 from kernelbridge.testing.check.samples import marks
-from kernelbridge.testing.sockets import drain, reach
+from kernelbridge.testing.sockets import drain
 from kernelbridge.wire.errors import WireError
 from kernelbridge.wire.frames import decode
 from kernelbridge.wire.messages import Message

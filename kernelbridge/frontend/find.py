@@ -1,4 +1,4 @@
-"""Finding the kernel to trace: by its connection file, by the name of that, or by a process."""
+"""Finding a kernel that runs: by its connection file, by the name of that, or by a process."""
 
 from __future__ import annotations
 
