@@ -55,6 +55,9 @@ if TYPE_CHECKING:
 HOOKS_SECONDS = 1.0
 """How long exit hooks may take in a process that does not end by itself. In real time, as for all that may hang."""
 
+_END_OF_INPUT = "\x04"
+"""What a frontend answers at Ctrl-D, to ipykernel and so to others: there is no more input. The specification says
+nothing of it."""
 
 _hooks_run = threading.Event()
 """Set when Python runs the exit hooks of this process."""
@@ -321,9 +324,12 @@ class PythonHandler(Handler):
 
     def _ask(self, prompt: str, password: bool) -> str:
         try:
-            return self.kernel.input(prompt, password)
+            answer = self.kernel.input(prompt, password)
         except StdinError as refusal:
             raise _not_implemented(refusal) from None
+        if answer == _END_OF_INPUT:
+            raise EOFError("the input has ended")
+        return answer
 
 
 def _ipython_version() -> str:
