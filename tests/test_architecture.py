@@ -1,6 +1,6 @@
 """Imports run in the direction of the architecture, and a room loads only what it needs.
 
-wire <- bridges <- kernel, frontend <- python, notebook, jupyter, testing, web <- cli
+wire <- bridges <- kernel, frontend <- python, notebook, console, jupyter, testing, web <- cli
 """
 
 from __future__ import annotations
@@ -27,10 +27,11 @@ ALLOWED = {
     "frontend": ENDS,
     "python": BOTH,
     "notebook": BOTH,
+    "console": ENDS | {"frontend"},
     "jupyter": BOTH,
     "testing": BOTH,
     "web": BOTH,
-    "cli": BOTH | {"python", "notebook", "jupyter", "testing", "web"},
+    "cli": BOTH | {"python", "notebook", "console", "jupyter", "testing", "web"},
     "__main__": {"cli"},
     # The public names, and nothing else.
     "__init__": BOTH | {"notebook", "python", "testing"},

@@ -11,6 +11,7 @@ import os
 import click
 
 from kernelbridge.cli.check import check
+from kernelbridge.cli.console import console
 from kernelbridge.cli.install import install
 from kernelbridge.cli.run import run
 from kernelbridge.cli.trace import trace
@@ -30,6 +31,7 @@ def main(context: click.Context) -> None:
 
 
 main.add_command(run)
+main.add_command(console)
 main.add_command(install)
 main.add_command(trace)
 main.add_command(check)
