@@ -3,6 +3,8 @@
     nbclient         NotebookClient(nb, kernel_manager_class="kernelbridge.jupyter.AsyncKernelManager")
     papermill        execute_notebook(..., kernel_manager_class="kernelbridge.jupyter.AsyncKernelManager")
     jupyter_client   KernelManager(kernel_name="python3"), or MultiKernelManager.kernel_manager_class
+    jupyter_server   c.AsyncMappingKernelManager.kernel_manager_class = "kernelbridge.jupyter.ServerKernelManager"
+                     c.ServerApp.kernel_websocket_connection_class = "kernelbridge.jupyter.WebsocketConnection"
 
 What the tools gain: IPC sockets by default; one stream, so that comm messages stand between the prints that they stand
 between in the program and a reply comes behind all outputs (contract F1, F2); a kernel that is ready when it is said to
@@ -27,8 +29,12 @@ What does not fit, because the interfaces leave no room for it:
 - `KernelManager.provisioner`, `KernelManager.context` and the port names are the bridge's to choose. A kernel has new
   addresses when it is restarted; `ports` are given as addresses, which is what jupyter_server compares.
 - Socket options and subclasses of jupyter_client's channels are of no use: there are no such sockets.
+- jupyter_server's limits on the rate of messages (`limit_rate`) are features of its own connection class. A window that
+  is slow slows only its own reading here. Who needs the limits keeps that class: it works with `ServerKernelManager`,
+  without one stream, and its windows have to connect again when a kernel has been restarted, as JupyterLab's do.
+- Kernels of an `external_connection_dir` were not launched by the server's manager. They need the server's own class.
 
-The names are loaded where they are first used.
+The names are loaded where they are first used: the last two need jupyter_server, the others do not.
 """
 
 from __future__ import annotations
@@ -39,17 +45,21 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from kernelbridge.jupyter.client import AsyncKernelClient, KernelClient
     from kernelbridge.jupyter.manager import AsyncKernelManager, KernelManager
+    from kernelbridge.jupyter.server import ServerKernelManager, WebsocketConnection
 
 __all__ = [
     "AsyncKernelClient",
     "AsyncKernelManager",
     "KernelClient",
     "KernelManager",
+    "ServerKernelManager",
+    "WebsocketConnection",
 ]
 
 _MODULES = {
     "client": ("AsyncKernelClient", "KernelClient"),
     "manager": ("AsyncKernelManager", "KernelManager"),
+    "server": ("ServerKernelManager", "WebsocketConnection"),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -61,7 +61,7 @@ class Correspondence:
 
     def __init__(self, bridge: Bridge, session: Session) -> None:
         self.bridge = bridge
-        self._session = session
+        self.session = session
         # The question that is to be answered. Written by whoever asks and by who sends the requests.
         self._asked: Future[str] | None = None
 
@@ -86,7 +86,7 @@ class Correspondence:
     async def _ask(self, execution: Header, questions: Subscription, prompt: str, password: bool) -> str:
         answered: Future[str] = Future()
         self._asked = answered
-        header = self._session.header("input_request")
+        header = self.session.header("input_request")
         content = {"prompt": prompt, "password": password}
         questions.hand([Addressed(header, content, execution, channel="stdin")])
         # Cancelled when the execution ends.

@@ -10,6 +10,7 @@ import os
 import signal
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from jupyter_client.connect import port_names
 from jupyter_client.kernelspec import KernelSpec, NoSuchKernel
@@ -92,6 +93,7 @@ class _Manager(JupyterKernelManager):
         if self.ready.done():
             self._ready = None
         self._attempted_start = True
+        self.kernel_id = options.get("kernel_id") or self.kernel_id or str(uuid4())
         self._launch_args = {name: options[name] for name in options.keys() & _TAKEN}
         self.shutting_down = False
         given = options.get("env")

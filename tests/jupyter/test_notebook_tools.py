@@ -12,6 +12,7 @@ import nbclient
 import nbformat
 import papermill
 import pytest
+from jupyter_core.utils import ensure_event_loop
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
 from kernelbridge.notebook import run_notebook
@@ -32,23 +33,33 @@ def client_of(notebook: Any, name: str = "kernelbridge", **options: Any) -> Any:
 
 
 class Impatience:
-    """Fails a test that waits in an event loop for time to pass."""
+    """Has nobody in an event loop wait for time to pass: who does waits until the block is left."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._monkeypatch = monkeypatch
+        self._waiting: list[asyncio.Task[Any]] = []
 
     def __enter__(self) -> None:
         async def wait_for_ever(_: float, result: object = None) -> None:
+            task = asyncio.current_task()
+            assert task is not None
+            self._waiting.append(task)
             await asyncio.get_running_loop().create_future()
 
         self._monkeypatch.setattr(asyncio, "sleep", wait_for_ever)
 
     def __exit__(self, *_: object) -> None:
         self._monkeypatch.undo()
+        for task in self._waiting:
+            task.cancel()
+        ensure_event_loop().run_until_complete(asyncio.wait(self._waiting))
 
 
 class TestNbclient:
-    @pytest.mark.parametrize("notebook", ["heavy_output", "errors", "display_updates"])
+    @pytest.mark.parametrize(
+        "notebook",
+        ["display_updates", *(pytest.param(name, marks=pytest.mark.slow) for name in ("heavy_output", "errors"))],
+    )
     def test_outputs_are_those_of_a_bridge(self, notebook: str) -> None:
         path = ROOT / "tests" / "notebooks" / f"{notebook}.ipynb"
         theirs = nbformat.read(path, 4)
