@@ -26,8 +26,10 @@ class OpenComms:
 
     def __init__(self) -> None:
         self._open: dict[str, OpenComm] = {}
-        # Those that were closed before it was told which had been open: what tells it may be older than their end.
-        self._closed: set[str] | None = set()
+        # The last request that asks the kernel which are open, until it is answered, and those that were closed
+        # meanwhile: the answer may be older than their end.
+        self._asked: str | None = None
+        self._closed: set[str] = set()
 
     def all(self) -> tuple[OpenComm, ...]:
         """Return those that are open, in the order in which they were opened."""
@@ -42,16 +44,23 @@ class OpenComms:
             self._open[comm_id] = OpenComm(comm_id, str(content.get("target_name", "")))
         elif msg_type == "comm_close":
             self._open.pop(comm_id, None)
-            if self._closed is not None:
+            if self._asked is not None:
                 self._closed.add(comm_id)
 
-    def recovered(self, content: Mapping[str, Any]) -> None:
-        """Learn what a comm_info_reply says of comms that were opened before anybody listened."""
-        comms, closed = content.get("comms"), self._closed or ()
+    def asked(self, msg_id: str) -> None:
+        """Learn that the kernel is asked, by the request of this id, which comms are open: all, of whatever target."""
+        self._asked = msg_id
+
+    def answered(self, msg_id: str, content: Mapping[str, Any]) -> None:
+        """Learn of the answer to a comm_info_request: comms may have been opened before anybody listened."""
+        if msg_id != self._asked:
+            return
+        comms = content.get("comms")
         for comm_id, about in comms.items() if isinstance(comms, Mapping) else ():
-            if comm_id not in closed:
-                self.passed("comm_open", {"comm_id": comm_id, **(about if isinstance(about, Mapping) else {})})
-        self._closed = None
+            if comm_id not in self._closed:
+                self.passed("comm_open", {**(about if isinstance(about, Mapping) else {}), "comm_id": comm_id})
+        self._asked = None
+        self._closed.clear()
 
     def close_all(self, session: Session) -> list[Message]:
         """Close all, and return the messages that say so, as if the kernel had said it."""

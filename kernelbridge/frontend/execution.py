@@ -22,11 +22,12 @@ import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from kernelbridge.frontend.errors import BridgeError
 from kernelbridge.frontend.execution_queue import Entry
 from kernelbridge.frontend.execution_states import State
 from kernelbridge.frontend.output_area import Output
@@ -192,7 +193,8 @@ class Execution(Request):
 
     async def ended(self) -> State:
         """Wait for the end, as `wait` does, while the event loop goes on."""
-        await asyncio.wait([asyncio.wrap_future(self._future)])
+        with suppress(BridgeError):
+            await self
         return self.state
 
     @property

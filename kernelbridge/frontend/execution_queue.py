@@ -22,7 +22,8 @@ An interrupt needs care in four places, because it travels on another way than t
   signal was sent or the kernel has answered; a kernel that does not answer is waited for `ANSWER_WAIT` seconds.
 * ipykernel loses the reply of an execution that is interrupted before its first line, or behind its last one. When an
   execution was interrupted and its `idle` has come without the reply, the kernel is asked for something else: what it
-  has not sent when it answers that, it will never send.
+  has not sent when it answers that, it will never send. So is a kernel of whose execution one half of the end, the
+  reply or the `idle`, has come, and which is interrupted then: whoever does that has waited for the other half.
 
 An execution that ran out of time is interrupted in the same way, but what waits stays.
 """
@@ -43,6 +44,8 @@ INSISTS: Final = 3
 ANSWER_WAIT: Final = 2.0
 """Seconds in which a kernel has to answer an interrupt_request before more is sent to it."""
 
+_FAILED: Final = {Phase.ERROR, Phase.ENDED_INTERRUPTED}
+
 
 class Entry:
     """One execution in the queue.
@@ -61,7 +64,8 @@ class Entry:
         self.due: float | None = None
         self.begun = False
         self.sent_at = 0.0
-        self.asked_after = False
+        # Whether the kernel is to be asked if what is missing will come.
+        self.doubted = False
 
     @property
     def state(self) -> State:
@@ -156,7 +160,11 @@ class ExecutionQueue(Generic[E, Item]):
         Takes what interrupts the kernel, and whether, as far as is known, nothing runs in it.
         """
         ended = self._move(self._waiting(), Event.ABORT)
-        self._interrupt(self.running(), deliver, kernel_is_idle)
+        running = self.running()
+        for entry in running:
+            # Whoever interrupts says himself what is aborted: all that waits now, and nothing that he asks for later.
+            entry.stop_on_error = False
+        self._interrupt(running, deliver, kernel_is_idle)
         for lane in self._lanes.values():
             self._advance(lane)
         return ended
@@ -172,6 +180,8 @@ class ExecutionQueue(Generic[E, Item]):
     def open(self) -> None:
         """Learn that the kernel is ready for requests."""
         self._ready = True
+        if self._interrupting:
+            self._await_answer()
         self._flow()
 
     def begun(self, entry: E) -> None:
@@ -260,10 +270,11 @@ class ExecutionQueue(Generic[E, Item]):
     def _went_on(self, entry: E, event: Event) -> list[E]:
         ended = self._move([entry], event)
         if not ended:
+            entry.doubted = entry.phase is Phase.INTERRUPTED_IDLE
             self._ask_after(entry)
             return ended
         lane = self._lane(entry.lane)
-        if entry.stop_on_error and _stops(entry):
+        if entry.stop_on_error and entry.phase in _FAILED:
             ended += self._move([other for other, _ in lane.waiting if other is not None], Event.ABORT)
         lane.running = None
         if self._at_beginning is not None and all(other.begun for other in self.running()):
@@ -277,10 +288,10 @@ class ExecutionQueue(Generic[E, Item]):
         return ended
 
     def _interrupt(self, entries: Iterable[E], deliver: Callable[[], None], kernel_is_idle: bool) -> None:
+        self._move(entries, Event.INTERRUPT)
         for entry in entries:
             # Whoever insists may have seen that nothing comes.
-            entry.asked_after = False
-        self._move(entries, Event.INTERRUPT)
+            entry.doubted = Event.SILENCE in NEXT[entry.phase]
         unbegun = [entry for entry in entries if entry.phase is Phase.INTERRUPTED and not entry.begun]
         begins_by = max((entry.sent_at for entry in unbegun), default=0.0) + BEGINNING_WAIT
         former = self._at_beginning if self._beginning_due is not None else None
@@ -313,6 +324,10 @@ class ExecutionQueue(Generic[E, Item]):
         self.interrupts.append(deliver)
         self._beginning_due = None
         self._interrupting += 1
+        if self._ready:
+            self._await_answer()
+
+    def _await_answer(self) -> None:
         self._answer_due = self._now() + ANSWER_WAIT
         self._set_due()
 
@@ -326,8 +341,8 @@ class ExecutionQueue(Generic[E, Item]):
                 self._advance(lane)
 
     def _ask_after(self, entry: E) -> None:
-        if entry.phase is Phase.INTERRUPTED_IDLE and self._flows and not entry.asked_after:
-            entry.asked_after = True
+        if entry.doubted and self._flows:
+            entry.doubted = False
             self.missing.append(entry)
 
     def _advance(self, lane: _Lane[E, Item]) -> None:
@@ -356,8 +371,3 @@ class ExecutionQueue(Generic[E, Item]):
         times = [entry.due for entry in self.running()]
         waits = self._answer_due, self._beginning_due, self._insist_due
         self.due = min((at for at in (*times, *waits) if at is not None), default=None)
-
-
-def _stops(entry: Entry) -> bool:
-    # Who interrupts says himself what is aborted: all that waited then, and nothing that he has asked for since.
-    return entry.phase is Phase.ERROR or (entry.phase is Phase.ENDED_INTERRUPTED and entry.timed_out)

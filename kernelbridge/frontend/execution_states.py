@@ -56,7 +56,7 @@ class Event(Enum):
     IDLE = auto()
     INTERRUPT = auto()
     SILENCE = auto()
-    """Its reply would have come, if there were one."""
+    """Its reply and its `idle` would have come, if there were any."""
     ABORT = auto()
     DEATH = auto()
 
@@ -87,6 +87,7 @@ NEXT: Final[dict[Phase, dict[Event, Phase]]] = {
         Event.REPLY_OK: Phase.OK,
         Event.REPLY_ERROR: Phase.ERROR,
         Event.REPLY_ABORTED: Phase.ABORTED,
+        Event.INTERRUPT: Phase.INTERRUPTED_IDLE,
         Event.DEATH: Phase.DIED,
     },
     Phase.INTERRUPTED_IDLE: {
@@ -96,10 +97,14 @@ NEXT: Final[dict[Phase, dict[Event, Phase]]] = {
         Event.REPLY_ABORTED: Phase.ENDED_INTERRUPTED,
         Event.DEATH: Phase.DIED,
     },
-    Phase.SAID_OK: {Event.IDLE: Phase.OK, Event.DEATH: Phase.DIED},
-    Phase.SAID_ERROR: {Event.IDLE: Phase.ERROR, Event.DEATH: Phase.DIED},
-    Phase.SAID_ABORTED: {Event.IDLE: Phase.ABORTED, Event.DEATH: Phase.DIED},
-    Phase.SAID_INTERRUPTED: {Event.IDLE: Phase.ENDED_INTERRUPTED, Event.DEATH: Phase.DIED},
+    Phase.SAID_OK: {Event.IDLE: Phase.OK, Event.SILENCE: Phase.OK, Event.DEATH: Phase.DIED},
+    Phase.SAID_ERROR: {Event.IDLE: Phase.ERROR, Event.SILENCE: Phase.ERROR, Event.DEATH: Phase.DIED},
+    Phase.SAID_ABORTED: {Event.IDLE: Phase.ABORTED, Event.SILENCE: Phase.ABORTED, Event.DEATH: Phase.DIED},
+    Phase.SAID_INTERRUPTED: {
+        Event.IDLE: Phase.ENDED_INTERRUPTED,
+        Event.SILENCE: Phase.ENDED_INTERRUPTED,
+        Event.DEATH: Phase.DIED,
+    },
 }
 
 STATES: Final[dict[Phase, State]] = {

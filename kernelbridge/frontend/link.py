@@ -271,8 +271,6 @@ class Link:
                 # Shell knows its probes.
                 self.outbox.channels.shell.answered(message)
                 return
-            if message.parent_id == self.outbox.comms_asked and message.msg_type == "comm_info_reply":
-                self.tracker.comms.recovered(message.content)
             ended = self.tracker.replied(channel, message)
             self.outbox.release()
         settle(ended)

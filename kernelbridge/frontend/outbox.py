@@ -36,8 +36,6 @@ class Outbox:
         # The rest is guarded by the lock.
         self.channels: Channels | None = None
         """Where it goes; None while there is nobody to take it."""
-        self.comms_asked: str | None = None
-        """The request that is answered by what comms there are."""
         self.is_open = False
         """Whether the kernel is ready."""
         # What Control was asked before; what Shell was waits in the execution queue.
@@ -65,7 +63,7 @@ class Outbox:
                 if msg_type in COMM_TYPES:
                     self._tracker.comms.passed(msg_type, content)
                 elif msg_type == "comm_info_request" and not content:
-                    self.comms_asked = request.msg_id
+                    self._tracker.comms.asked(request.msg_id)
                 if channel == "shell":
                     self._tracker.ask(request, frames)
                     self.release()
@@ -141,7 +139,8 @@ class Outbox:
                 self.channels.shell.look_up()
 
     def _ask_after(self, execution: Running) -> None:
-        probe = Request(self._session.header("kernel_info_request", execution.lane))
+        # Its `idle` too: all that was published before has come then.
+        probe = Request(self._session.header("kernel_info_request", execution.lane), needs_idle=True)
         self._tracker.add(probe)
         self.put("shell", self.encoded(probe, {}))
         probe.when_done(partial(self._unanswered, execution))

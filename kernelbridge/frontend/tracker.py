@@ -128,6 +128,8 @@ class Tracker:
         request._outcome = message
         if isinstance(request, Running):
             return self._executions_ended(self.queue.replied(request, message.content.get("status")))
+        if message.msg_type == "comm_info_reply":
+            self.comms.answered(request.msg_id, message.content)
         return self._ended_if_complete(request)
 
     def published(self, batch: Iterable[Message]) -> list[Ended]:

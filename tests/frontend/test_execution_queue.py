@@ -99,7 +99,7 @@ class TestTheTable:
 
     def test_only_what_waits_is_aborted_and_only_what_runs_is_interrupted(self) -> None:
         assert [phase for phase, ways in NEXT.items() if Event.ABORT in ways] == [Phase.QUEUED]
-        assert [phase for phase, ways in NEXT.items() if Event.INTERRUPT in ways] == [Phase.RUNNING]
+        assert [phase for phase, ways in NEXT.items() if Event.INTERRUPT in ways] == [Phase.RUNNING, Phase.IDLE]
 
     @pytest.mark.parametrize(
         ("status", "state", "after_interrupt"),
@@ -241,6 +241,17 @@ class TestInterrupts:
         assert (after.state, scene.queue.due) == (State.RUNNING, None)
         scene.arrive()
 
+    def test_one_that_is_asked_for_before_the_kernel_is_ready_is_waited_for_from_then_on(self) -> None:
+        scene = Scene(ready=False)
+        scene.interrupt()
+        after = scene.put()
+        scene.pass_time(10 * ANSWER_WAIT)
+        scene.queue.open()
+        scene.look()
+        assert (after.state, scene.queue.due) == (State.QUEUED, 11 * ANSWER_WAIT)
+        scene.arrive()
+        assert after.state is State.RUNNING
+
     def test_one_that_was_sent_and_has_not_begun_is_interrupted_at_its_beginning(self) -> None:
         scene = Scene()
         running = scene.put()
@@ -374,11 +385,27 @@ class TestLostReplies:
         running, idle = scene.put(), scene.put(lane="a")
         scene.begin(running)
         scene.idle(idle)
+        scene.pass_time(10 * ANSWER_WAIT)
+        scene.look(scene.queue.unanswered(running))
+        assert (scene.missing, scene.ended) == ([], [])
+
+    @pytest.mark.parametrize("status", ["ok", "error", "aborted", None])
+    def test_one_that_has_half_ended_is_asked_after_when_it_is_interrupted(self, status: str | None) -> None:
+        """The other half is on its way, or was lost: by an interrupt of somebody else's, for instance."""
+        scene = Scene()
+        running = scene.put()
+        scene.begin(running)
+        if status is None:
+            scene.idle(running)
+        else:
+            scene.reply(running, status)
+        assert scene.missing == []
         scene.interrupt()
         scene.arrive()
+        assert scene.missing == [running]
+        after = scene.put()
         scene.look(scene.queue.unanswered(running))
-        scene.look(scene.queue.unanswered(idle))
-        assert (scene.missing, scene.ended) == ([], [])
+        assert (running.state, after.state) == (State(status or "interrupted"), State.RUNNING)
 
 
 class TestTimeouts:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -11,10 +12,12 @@ import pytest
 
 from kernelbridge.frontend.bridge import Bridge, connect, launch
 from kernelbridge.frontend.errors import BridgeClosedError
+from kernelbridge.frontend.execution_queue import ANSWER_WAIT
 from kernelbridge.frontend.execution_states import State
 from kernelbridge.testing import (
     DEADLINE,
     ManualKernel,
+    Scriptable,
     VirtualClock,
     busy,
     comm_msg,
@@ -23,6 +26,7 @@ from kernelbridge.testing import (
     execute_request,
     handle,
     idle,
+    message,
     reply,
     request,
 )
@@ -196,6 +200,38 @@ class TestInterrupts:
             kernel.play(handle(), parent=kernel.take(execute_request("1")))
             assert after.wait(DEADLINE) is State.OK
 
+    def test_one_that_is_asked_for_before_the_kernel_is_ready_hits_nothing_that_comes_after_it(self) -> None:
+        """However long the kernel takes."""
+        clock = VirtualClock()
+        with (
+            ManualKernel(transport="inproc") as kernel,
+            closing(connect(kernel.connection, context=kernel.context, clock=clock, beat_seconds=None)) as bridge,
+        ):
+            interrupt, after = bridge.interrupt(), bridge.execute("1")
+            assert interrupt is not None
+            clock.advance(10 * ANSWER_WAIT)
+            kernel.become_ready()
+            asked = kernel.take(request("interrupt"))
+            assert kernel.waiting() == []
+            kernel.play(reply(), parent=asked)
+            kernel.play(handle(), parent=kernel.take(execute_request("1")))
+            assert after.wait(DEADLINE) is State.OK
+
+    @pytest.mark.parametrize(("half", "state"), [(idle(), State.INTERRUPTED), (reply(), State.OK)])
+    def test_one_whose_other_half_was_lost_ends_when_it_is_interrupted(self, half: Scriptable, state: State) -> None:
+        """By an interrupt from elsewhere, for instance: no bridge knew of that one."""
+        with played() as (kernel, bridge):
+            execution = bridge.execute("1")
+            kernel.play(busy(), half, parent=kernel.take(execute_request("1")))
+            # The one ends with its idle, the other with its reply: both channels have been read up to there.
+            for sign in (bridge.send_comm("comm_msg", {"comm_id": "c", "data": {}}), bridge.complete("a")):
+                kernel.play(handle(), parent=kernel.take(message(sign.header.msg_type)))
+                sign.result(DEADLINE)
+            bridge.interrupt()
+            kernel.play(reply(), parent=kernel.take(request("interrupt")))
+            kernel.play(handle(), parent=kernel.take(request("kernel_info")))
+            assert execution.wait(DEADLINE) is state
+
     def test_a_request_for_an_interrupt_ends_with_the_bridge_wherever_it_is(self) -> None:
         with played() as (kernel, bridge):
             bridge.execute("1")
@@ -227,6 +263,23 @@ def test_the_time_is_the_clocks_and_counts_from_when_the_execution_was_sent() ->
         kernel.play(reply(), parent=kernel.take(request("interrupt")))
         kernel.play(error("KeyboardInterrupt", "", []), reply(status="error"), idle(), parent=asked)
         assert (second.wait(DEADLINE), second.timed_out) == (State.INTERRUPTED, True)
+
+
+def test_who_waits_for_the_end_of_one_that_dies_has_heard_of_it(caplog: pytest.LogCaptureFixture) -> None:
+    """Asyncio logs an exception that nobody has looked at."""
+
+    async def main() -> None:
+        execution = bridge.execute("1")
+        kernel.take(execute_request("1"))
+        waiting = asyncio.ensure_future(execution.ended())
+        await asyncio.sleep(0)
+        await bridge.aclose()
+        assert await waiting is State.DIED
+
+    with played() as (kernel, bridge):
+        asyncio.run(main())
+    gc.collect()
+    assert caplog.records == []
 
 
 def test_a_wait_that_is_too_short_says_what_the_execution_does() -> None:
