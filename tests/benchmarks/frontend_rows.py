@@ -11,6 +11,7 @@ from functools import partial
 
 from kernelbridge.frontend.bridge import launch
 from kernelbridge.frontend.liveness import BEAT_SECONDS
+from kernelbridge.frontend.pool import KernelPool
 
 from . import usage
 from .client import READY_S
@@ -46,6 +47,22 @@ def launched(subject: Subject, count: int) -> Trial:
             return time.perf_counter() - kernel.spawned
 
     return Trial([raw() if subject.name == "floor" else by_bridge() for _ in range(count)])
+
+
+def claimed(kernel_name: str) -> Callable[[Subject, int], Trial]:
+    """A kernel out of a pool that is full, set up with a working folder and an environment, in ms."""
+
+    def trial(subject: Subject, count: int) -> Trial:
+        took = []
+        with KernelPool(kernel_name, 2, env=subject.environment, timeout=READY_S) as pool:
+            for _ in range(count):
+                pool.wait_ready(READY_S)
+                asked = time.perf_counter()
+                with pool.claim(cwd="/", env={"CLAIMED": "yes"}, timeout=READY_S):
+                    took.append((time.perf_counter() - asked) * 1e3)
+        return Trial(took)
+
+    return trial
 
 
 def executed(face: Face, kernel: str) -> Callable[[Subject, int], Trial]:
@@ -149,6 +166,10 @@ FRONTEND_ROWS = (
         trial=launched,
         reach=(Limit(1.1, "floor"),),
         kernels=("kernelbridge", "floor"),
+    ),
+    Row("pool-claim", "claim from a pool", "ms", "less", 10, claimed("kernelbridge"), (Limit(20),), kernels=OURS),
+    Row(
+        "pool-claim-ipykernel", "the same, ipykernel", "ms", "less", 10, claimed("python3"), (Limit(20),), kernels=OURS
     ),
     # Half of what a client takes is owed where the frontend is all that takes time: a Python kernel alone takes more.
     _execute("frontend-pass", "frontend, `pass`", "sync", "floor", _NEAR_RAW),
