@@ -13,6 +13,7 @@ import click
 from kernelbridge.cli.check import check
 from kernelbridge.cli.console import console
 from kernelbridge.cli.install import install
+from kernelbridge.cli.kernels import interrupt, list_kernels, ps, restart, stop
 from kernelbridge.cli.run import run
 from kernelbridge.cli.trace import trace
 from kernelbridge.version import __version__
@@ -32,6 +33,11 @@ def main(context: click.Context) -> None:
 
 main.add_command(run)
 main.add_command(console)
+main.add_command(ps)
+main.add_command(stop)
+main.add_command(interrupt)
+main.add_command(restart)
+main.add_command(list_kernels)
 main.add_command(install)
 main.add_command(trace)
 main.add_command(check)

@@ -22,9 +22,11 @@ from kernelbridge.console.display import Display, readable
 from kernelbridge.console.reading import Reader, TypedCtrlC
 from kernelbridge.console.screen import Screen
 from kernelbridge.frontend.bridge import Bridge, connect, launch
-from kernelbridge.frontend.errors import BridgeError
+from kernelbridge.frontend.errors import BridgeError, KernelStartError
 from kernelbridge.frontend.execution import Execution
+from kernelbridge.frontend.inquiry import listening
 from kernelbridge.frontend.subscribers import Subscription
+from kernelbridge.wire.connection import ConnectionInfo, load_connection_file
 from kernelbridge.wire.messages import Message
 
 DIED: Final = 1
@@ -34,6 +36,9 @@ INTERRUPTED: Final = 130
 
 _END_OF_INPUT: Final = "\x04"
 """What stands for Ctrl-D in an answer: ipykernel raises EOFError for it. The specification says nothing of this."""
+
+_REACH_SECONDS: Final = 10.0
+"""How long a kernel on another machine has to be reached."""
 
 _PATIENCE: Final = 3
 """At which Ctrl-C the console ends, if a cell has not ended at the ones before."""
@@ -53,9 +58,17 @@ def run_console(
 
 
 async def _hold(kernel_name: str, existing: str | PathLike[str] | None, colour: bool) -> int:
-    bridge = launch(kernel_name) if existing is None else connect(existing)
+    bridge = launch(kernel_name) if existing is None else connect(_that_runs(existing))
     async with bridge:
         return await Console(bridge, launched=existing is None, colour=colour).run()
+
+
+def _that_runs(existing: str | PathLike[str]) -> ConnectionInfo:
+    """Return what a connection file says. One that a kernel has left is not worth the time that a start has."""
+    info = load_connection_file(existing)
+    if not all(listening([info], _REACH_SECONDS)):
+        raise KernelStartError(f"no kernel listens at {info.endpoint('hb')}, which {existing} names")
+    return info
 
 
 @attrs.frozen

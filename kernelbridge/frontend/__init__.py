@@ -24,6 +24,10 @@ The threads poll, decode, ask the pure parts, and send:
     lives.py        the kernels of a bridge, one after the other: restarts, deaths, the end
     files.py        the files of launched kernels, and what crashed frontends have left of theirs
     processes.py    what the system tells of processes
+    find.py         connection files, by a name or by a process
+    inventory.py    the kernels that run, whoever has launched them: listeners.py sees who listens, inquiry.py asks
+    others.py       ends, interrupts and restarts a kernel that another process has launched
+    kernelspecs.py  the kernels that are installed
     launch.py       kernelspecs, connection files, addresses
     ports.py        TCP ports for kernels that cannot choose their own
     interrupter.py  signals and requests that interrupt, when the queue says so

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import attrs
@@ -71,6 +71,24 @@ def connection_file_of_process(pid: int) -> Path:
         )
     listed = ", ".join(f"{one} ({path})" for path, one in kernels.items())
     raise KernelNotFoundError(f"the process {pid} has several kernels, name one of them: {listed}")
+
+
+def processes_with_files(paths: Iterable[Path]) -> dict[Path, list[int]]:
+    """Return which processes, but this one, were given each of these connection files as an argument.
+
+    The one with the lowest number first.
+    """
+    wanted = {path.absolute() for path in paths}
+    names = {path.name for path in wanted}
+    found: dict[Path, list[int]] = {}
+    others = (process for process in _processes() if process.pid != os.getpid())
+    for process in sorted(others, key=lambda one: one.pid):
+        for argument in process.arguments:
+            text = argument if argument.endswith(".json") else ""
+            for one in (text, text.partition("=")[2]):
+                if one.rpartition("/")[2] in names and (path := _absolute(Path(one), process.pid)) in wanted:
+                    found.setdefault(path, []).append(process.pid)
+    return found
 
 
 @attrs.frozen

@@ -73,3 +73,14 @@ def kill_marked(mark: str, group: int | None = None) -> None:
             continue
         finally:
             os.close(descriptor)
+
+
+def origin(pid: int) -> tuple[int | None, float | None]:
+    """Return the parent of a process and its age in seconds, None where that cannot be seen."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+        uptime = float(Path("/proc/uptime").read_text().split()[0])
+    except OSError:
+        return None, None
+    # The third field of the line is the first one here; the 22nd is the start, in ticks since the system's.
+    return int(fields[1]), max(0.0, uptime - int(fields[19]) / os.sysconf("SC_CLK_TCK"))
