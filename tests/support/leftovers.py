@@ -12,10 +12,13 @@ from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
 import zmq
+from jupyter_core.utils import ensure_event_loop
 
 
 def _start_what_stays() -> None:
-    """Let pyzmq start its own thread, which frees what was sent without a copy, and lives as long as the process."""
+    """Let others make what lives as long as the process: pyzmq its thread, which frees what was sent without a copy,
+    and jupyter_client's blocking client its event loop."""
+    ensure_event_loop()
     with zmq.Context() as context, context.socket(zmq.PAIR) as one, context.socket(zmq.PAIR) as other:
         one.bind("inproc://zero-copy")
         other.connect("inproc://zero-copy")

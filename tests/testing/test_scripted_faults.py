@@ -58,8 +58,13 @@ def test_an_idle_that_comes_behind_the_next_request() -> None:
     script = on(execute_request("a"), busy(), reply(), on(request("complete", code="b"), handle()), stdout("a"), idle())
     with connected(script) as bridge:
         first, second = bridge.execute("a"), bridge.complete("b")
+        ended: list[str] = []
+        second.when_done(lambda: ended.append("second"))
+        first.when_done(lambda: ended.append("first"))
         second.result(DEADLINE)
         assert [message.content.get("text") for message in first] == [None, "a", None]
+        first.result(DEADLINE)
+        assert ended == ["second", "first"]
 
 
 def test_any_earlier_request_may_be_the_parent() -> None:
@@ -146,9 +151,9 @@ def test_a_flood() -> None:
 def test_a_request_that_is_never_answered() -> None:
     with connected(on(request("complete", code="a")), on(execute_request("b"), handle())) as bridge:
         # Not an execution: it would hold up the next one.
-        execution = bridge.complete("a")
+        unanswered = bridge.complete("a")
         assert types_of(bridge, "b") == ["status", "status"]
-        assert not execution.done
+        assert not unanswered.done
 
 
 def test_a_kernel_that_is_never_ready() -> None:
