@@ -26,9 +26,10 @@ class OpenComms:
 
     def __init__(self) -> None:
         self._open: dict[str, OpenComm] = {}
-        # The last request that asks the kernel which are open, until it is answered, and those that were closed
-        # meanwhile: the answer may be older than their end.
+        # The last request that asks the kernel which are open, until it is answered; those that were open then, and
+        # those that have closed since. The answer may be older than what has been heard meanwhile.
         self._asked: str | None = None
+        self._open_then: frozenset[str] = frozenset()
         self._closed: set[str] = set()
 
     def all(self) -> tuple[OpenComm, ...]:
@@ -48,19 +49,30 @@ class OpenComms:
                 self._closed.add(comm_id)
 
     def asked(self, msg_id: str) -> None:
-        """Learn that the kernel is asked, by the request of this id, which comms are open: all, of whatever target."""
+        """Learn that the kernel is asked, by the request of this id, which comms are open: all, of whatever target.
+
+        That is, behind all that was sent to it.
+        """
         self._asked = msg_id
+        self._open_then = frozenset(self._open)
+        self._closed.clear()
 
     def answered(self, msg_id: str, content: Mapping[str, Any]) -> None:
-        """Learn of the answer to a comm_info_request: comms may have been opened before anybody listened."""
+        """Learn of the answer to a comm_info_request.
+
+        Comms may have been opened before anybody listened, and closed by other frontends.
+        """
         if msg_id != self._asked:
             return
-        comms = content.get("comms")
-        for comm_id, about in comms.items() if isinstance(comms, Mapping) else ():
-            if comm_id not in self._closed:
-                self.passed("comm_open", {**(about if isinstance(about, Mapping) else {}), "comm_id": comm_id})
         self._asked = None
-        self._closed.clear()
+        comms = content.get("comms")
+        if not isinstance(comms, Mapping):
+            return
+        for comm_id in self._open_then - comms.keys():
+            self._open.pop(comm_id, None)
+        for comm_id, about in comms.items():
+            if comm_id not in self._closed and comm_id not in self._open:
+                self.passed("comm_open", {**(about if isinstance(about, Mapping) else {}), "comm_id": comm_id})
 
     def close_all(self, session: Session) -> list[Message]:
         """Close all, and return the messages that say so, as if the kernel had said it."""

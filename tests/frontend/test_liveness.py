@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from kernelbridge.frontend.bridge import Bridge, connect, launch
-from kernelbridge.frontend.comms import OpenComm
+from kernelbridge.frontend.comms import OpenComm, OpenComms
 from kernelbridge.frontend.errors import KernelDiedError, KernelStartError
 from kernelbridge.frontend.heartbeat import Heartbeat
 from kernelbridge.frontend.link import Link
@@ -349,3 +349,32 @@ def test_a_comm_that_is_closed_is_not_opened_again_by_an_older_answer() -> None:
             assert bridge.open_comms == (OpenComm("b", "u"),)
         bridge.send_comm("comm_msg", {"comm_id": "b", "data": {}})
         kernel.take(comm_msg(comm_id="b"))
+
+
+class TestOpenComms:
+    """What the kernel says of all of its comms may be older than what has been heard since it was asked."""
+
+    @pytest.fixture
+    def comms(self) -> OpenComms:
+        comms = OpenComms()
+        for comm_id in ("a", "b"):
+            comms.passed("comm_open", {"comm_id": comm_id, "target_name": "t"})
+        comms.asked("q")
+        return comms
+
+    def test_one_that_somebody_else_has_closed_is_closed(self, comms: OpenComms) -> None:
+        comms.answered("q", {"comms": {"b": {"target_name": "t"}, "c": {"target_name": "u"}}})
+        assert comms.all() == (OpenComm("b", "t"), OpenComm("c", "u"))
+
+    def test_one_that_has_opened_since_stays_open_and_one_that_has_closed_since_stays_closed(
+        self, comms: OpenComms
+    ) -> None:
+        for _ in range(2):
+            comms.passed("comm_open", {"comm_id": "new", "target_name": "t"})
+            comms.passed("comm_close", {"comm_id": "a"})
+            comms.answered("q", {"comms": {"a": {"target_name": "t"}, "b": {"target_name": "t"}}})
+            assert comms.all() == (OpenComm("b", "t"), OpenComm("new", "t"))
+            # Asked again: the answer to that may be older, too.
+            comms.passed("comm_open", {"comm_id": "a", "target_name": "t"})
+            comms.passed("comm_close", {"comm_id": "new"})
+            comms.asked("q")
