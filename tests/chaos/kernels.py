@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
 import signal
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Final
 from unittest.mock import patch
 
@@ -19,6 +15,7 @@ from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
 
 from kernelbridge.frontend.files import Files
 from kernelbridge.testing import DEADLINE
+from tests.support.running import find_deno
 
 KERNELS: Final = ("kernelbridge", "python3", "deno")
 
@@ -46,24 +43,9 @@ def installed() -> list[str]:
     with suppress(NoSuchKernel):
         KernelSpecManager().get_kernel_spec("python3")
         found.append("python3")
-    if _deno() is not None:
+    if find_deno() is not None:
         found.append("deno")
     return found
-
-
-def install_deno(jupyter: Path) -> None:
-    """Write a kernelspec for Deno, if it is there, into a folder that is on Jupyter's path."""
-    deno = _deno()
-    if deno is not None:
-        folder = jupyter / "kernels" / "deno"
-        folder.mkdir(parents=True)
-        argv = [deno, "jupyter", "--kernel", "--conn", "{connection_file}"]
-        spec = {"argv": argv, "display_name": "Deno", "language": "typescript", "interrupt_mode": "message"}
-        (folder / "kernel.json").write_text(json.dumps(spec))
-
-
-def _deno() -> str | None:
-    return shutil.which("deno") or shutil.which("deno", path=Path(sys.executable).parent)
 
 
 class Processes:

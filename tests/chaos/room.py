@@ -14,8 +14,8 @@ from typing import Final
 
 from kernelbridge.frontend.processes import kill_marked, seen
 from kernelbridge.testing import DEADLINE
-from tests.chaos.kernels import install_deno
 from tests.support.leftovers import child_processes, nothing_left
+from tests.support.running import install_deno
 
 MARK: Final = "KERNELBRIDGE_CHAOS"
 """The environment variable by which all processes of a step are known."""
@@ -32,7 +32,7 @@ class Room:
     def enter(self) -> None:
         """Make this process, and those that it starts, write here."""
         self.temporary.mkdir()
-        install_deno(self._folder / "jupyter")
+        install_deno(self._folder / "jupyter" / "kernels")
         os.environ |= {
             "JUPYTER_RUNTIME_DIR": str(self.runtime),
             "JUPYTER_PATH": str(self._folder / "jupyter"),

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import select
-import shutil
 import signal
 import stat
 import sys
@@ -30,6 +29,7 @@ from kernelbridge.frontend.heartbeat import Heartbeat
 from kernelbridge.frontend.process import KernelProcess
 from kernelbridge.wire.connection import IPC_PATH_LIMIT
 from kernelbridge.wire.frames import Frame
+from tests.support.running import install_deno
 
 DEADLINE = 60.0
 
@@ -97,10 +97,8 @@ class TestStart:
             launch("bad", transport="tcp").__enter__()
 
     def test_a_kernel_that_does_not_know_ipc_is_started_on_tcp(self, kernels: Path, folder: Path) -> None:
-        deno = shutil.which("deno") or shutil.which("deno", path=Path(sys.executable).parent)
-        if deno is None:
+        if not install_deno(kernels):
             pytest.skip("deno is not installed: `pip install deno`")
-        install(kernels, "deno", [deno, "jupyter", "--kernel", "--conn", "{connection_file}"])
         with launch("deno", env={"DENO_DIR": str(folder / "deno")}) as bridge:
             assert bridge.connection is not None
             assert bridge.connection.transport == "tcp"

@@ -31,6 +31,7 @@ from kernelbridge.testing import (
     request,
 )
 from tests.support.bridges import played
+from tests.support.running import running
 
 FAILS = (busy(), error("E", "", []), reply(status="error"), idle())
 
@@ -41,7 +42,7 @@ def bridge(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path_factory.mktemp("r")))
         patch.setenv("IPYTHONDIR", str(tmp_path_factory.mktemp("i")))
-        with launch(request.param) as bridge:
+        with running(request.param) as bridge:
             yield bridge
 
 
