@@ -19,10 +19,15 @@ The threads poll, decode, ask the pure parts, and send:
     process.py      the life of a launched kernel's process
     registration.py the port at which a kernel reports its ports (JEP 66)
 
+    channels.py     Channels: a kernel's five; Settings: how it is held
+    outbox.py       what is asked of a kernel, kept until it may be sent
+    answers.py      how input requests are answered
+    link.py         Link: one kernel, from its start to its end
     requests.py     what is asked on Shell
     subshell.py     Subshell: asked beside the main shell (JEP 91)
     lives.py        the kernels of a bridge, one after the other: restarts, deaths, the end
     files.py        the files of launched kernels, and what crashed frontends have left of theirs
+    owned_folders.py    folders of a process, and how those that a crash has left are told from them
     processes.py    what the system tells of processes
     find.py         connection files, by a name or by a process
     inventory.py    the kernels that run, whoever has launched them: listeners.py sees who listens, inquiry.py asks

@@ -8,9 +8,8 @@
             s-1 ... s-5         IPC sockets; where these paths would be too long,
             sockets             a link to the folder that has them
 
-Who launches a kernel first reaps what others have left. The lock alone says whether an owner lives: it is gone with its
-process, however that has ended, while a process's number may have become somebody else's. A kernel carries its ID in
-its environment, so that no process is killed for having the number that a kernel once had.
+Who launches a kernel first reaps what others have left (owned_folders.py). A kernel carries its ID in its environment,
+so that no process is killed for having the number that a kernel once had.
 """
 
 from __future__ import annotations
@@ -21,9 +20,7 @@ import os
 import re
 import secrets
 import shutil
-import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Final, Literal
 
@@ -31,6 +28,7 @@ import attrs
 from jupyter_core.paths import jupyter_runtime_dir
 
 from kernelbridge.frontend.errors import KernelStartError
+from kernelbridge.frontend.owned_folders import disown, own, take_over
 from kernelbridge.frontend.ports import Ports
 from kernelbridge.frontend.processes import kill_marked
 from kernelbridge.wire.connection import (
@@ -42,9 +40,6 @@ from kernelbridge.wire.connection import (
     SOCKETS_LINK,
 )
 
-if sys.platform != "win32":
-    import fcntl
-
 logger = logging.getLogger("kernelbridge")
 
 LaunchTransport = Literal["ipc", "tcp"]
@@ -52,24 +47,8 @@ LaunchTransport = Literal["ipc", "tcp"]
 KERNEL_ID_VARIABLE: Final = "KERNELBRIDGE_KERNEL_ID"
 """The environment variable by which the process of a launched kernel is known for what it is."""
 
-UNOWNED_SECONDS: Final = 60.0
-"""The age from which a folder without owner is taken for one whose owner crashed before it had said so."""
-
 _LONGEST_PORT: Final = "-65535"
 _KERNEL_ID: Final = re.compile("[0-9a-f]{16}")
-
-# The locks of this process. A child that it forks inherits them, and is no owner.
-_held: set[int] = set()
-
-
-def _let_go_in_child() -> None:
-    for lock in _held:
-        os.close(lock)
-    _held.clear()
-
-
-if sys.platform != "win32":
-    os.register_at_fork(after_in_child=_let_go_in_child)
 
 
 @attrs.define
@@ -114,10 +93,8 @@ class Files:
         """Remove them; none of them needs to be there."""
         self.let_go()
         _remove(self.folder, self.connection_file)
-        if self._lock is not None:
-            _held.discard(self._lock)
-            os.close(self._lock)
-            self._lock = None
+        disown(self._lock)
+        self._lock = None
 
 
 def new_files(transport: LaunchTransport) -> Files:
@@ -134,7 +111,7 @@ def new_files(transport: LaunchTransport) -> Files:
     try:
         runtime.mkdir(mode=0o700, parents=True, exist_ok=True)
         files.folder.mkdir(mode=0o700)
-        files._lock = _own(files.folder)
+        files._lock = own(files.folder)
         if transport == "ipc" and len(os.fsencode(_socket_prefix(files.folder) + _LONGEST_PORT)) > IPC_PATH_LIMIT:
             files.socket_folder = Path(tempfile.gettempdir()) / f"{KERNEL_FOLDER_PREFIX}{kernel_id}"
             # The link first: what it names is removed with it, whether it is there yet or not.
@@ -150,7 +127,7 @@ def reap(runtime: Path) -> None:
     """End the kernels, and remove the files, of frontends that were killed or have crashed."""
     for folder in runtime.glob(f"{KERNEL_FOLDER_PREFIX}*"):
         kernel_id = folder.name.removeprefix(KERNEL_FOLDER_PREFIX)
-        if _KERNEL_ID.fullmatch(kernel_id) and (lock := _take_over(folder)) is not None:
+        if _KERNEL_ID.fullmatch(kernel_id) and (lock := take_over(folder)) is not None:
             logger.info("what a frontend that is gone has left of kernel %s is removed", kernel_id)
             try:
                 kill_marked(f"{KERNEL_ID_VARIABLE}={kernel_id}", _group(folder))
@@ -159,66 +136,22 @@ def reap(runtime: Path) -> None:
                 os.close(lock)
 
 
-def _own(folder: Path) -> int | None:
-    """Lock the folder for this process. Returns None where there are no such locks: then nobody can take it over."""
-    if sys.platform == "win32":
-        return None
-    # Gets its name when it is locked, so that nobody finds it without its lock.
-    lock, nameless = tempfile.mkstemp(dir=folder)
-    _held.add(lock)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-    except OSError as refusal:
-        logger.debug("%s cannot be locked: %s", folder, refusal)
-    Path(nameless).rename(folder / OWNER_FILE)
-    return lock
-
-
-def _take_over(folder: Path) -> int | None:
-    """Return the lock on a folder that nobody owns any more, as a descriptor to be closed."""
-    if sys.platform == "win32":
-        return None
-    lock: int | None
-    try:
-        lock = os.open(folder / OWNER_FILE, os.O_RDWR)
-    except FileNotFoundError:
-        lock = _lock_of_unowned(folder)
-    except OSError as refusal:
-        logger.debug("%s cannot be looked at: %s", folder, refusal)
-        return None
-    if lock is not None:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(lock)
-            return None
-    return lock
-
-
-def _lock_of_unowned(folder: Path) -> int | None:
-    """Return a descriptor of a folder without owner, if it is older than any folder that is about to get one."""
-    try:
-        if time.time() - folder.stat().st_mtime < UNOWNED_SECONDS:
-            return None
-        return os.open(folder, os.O_RDONLY)
-    except OSError:
-        # It has been removed meanwhile.
-        return None
-
-
 def _group(folder: Path) -> int | None:
     try:
         return int((folder / GROUP_FILE).read_text())
-    except FileNotFoundError:
+    except (OSError, ValueError):
+        # Not written, or lost with the machine's power: the mark is enough.
         return None
 
 
 def _remove(folder: Path, connection_file: Path) -> None:
     with contextlib.suppress(OSError):
         connection_file.unlink()
-    link = folder / SOCKETS_LINK
     with contextlib.suppress(OSError):
-        shutil.rmtree(link.readlink(), ignore_errors=True)
+        sockets = (folder / SOCKETS_LINK).readlink()
+        # Whatever else it names was made by somebody else.
+        if sockets.is_absolute() and sockets.name == folder.name:
+            shutil.rmtree(sockets, ignore_errors=True)
     with contextlib.suppress(OSError):
         # The owner's file last: whoever is interrupted here leaves what can be taken over.
         for file in folder.iterdir():

@@ -16,11 +16,10 @@ goes. References are passed on and not copied, by this library, in messages, sna
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import hashlib
 import logging
 import os
+import secrets
 import shutil
 import tempfile
 import threading
@@ -32,7 +31,8 @@ from typing import Any, Final, Literal, Self
 
 from jupyter_core.paths import jupyter_runtime_dir
 
-from kernelbridge.wire.messages import Message
+from kernelbridge.frontend.owned_folders import disown, own, take_over
+from kernelbridge.frontend.subscribers import Batch
 from kernelbridge.wire.packing import pack, unpack
 
 logger = logging.getLogger("kernelbridge")
@@ -42,7 +42,6 @@ LIMIT: Final = 2**24
 
 _DISPLAYS: Final = frozenset({"display_data", "execute_result", "update_display_data"})
 _FOLDER: Final = "kernelbridge-outputs-"
-_OWNER: Final = "owner"
 
 Kind = Literal["text", "json"]
 
@@ -67,7 +66,9 @@ class OutputStore:
         self._writing = threading.Lock()
         self._given = None if folder is None else Path(folder)
         self._folder: Path | None = None
-        self._owner: int | None = None
+        self._lock: int | None = None
+        # A child that is forked has all of this, too, and none of it is the child's.
+        self._process = os.getpid()
         self._uses: Counter[str] = Counter()
         self._closed = False
         # Appended to by any thread: the files' names whose reference has gone.
@@ -108,13 +109,15 @@ class OutputStore:
 
     # Messages and outputs
 
-    def take_from(self, batch: Iterable[Message]) -> None:
+    def take_from(self, batch: Batch) -> None:
         """Put references into the place of what is too large in messages that nobody else has seen yet."""
         for message in batch:
             if message.msg_type in _DISPLAYS:
                 data = message.content.get("data")
                 if isinstance(data, dict) and REFERENCE_MIME not in data:
-                    message.content["data"] = self._lighter(data)
+                    light, taken = self._lighter(data)
+                    message.content["data"] = light
+                    batch.size = max(0, batch.size - taken)
 
     def text_output(self, name: str, text: str) -> dict[str, Any]:
         """Return the output that stands for a piece of a stream. Raises `OSError`."""
@@ -142,7 +145,8 @@ class OutputStore:
                 whole.append(output)
         return whole
 
-    def _lighter(self, data: dict[str, Any]) -> dict[str, Any]:
+    def _lighter(self, data: dict[str, Any]) -> tuple[dict[str, Any], int]:
+        """Return what is handed out in place of a display's data, and how many bytes less that is."""
         light: dict[str, Any] = {}
         references: dict[str, Reference] = {}
         for mime, value in data.items():
@@ -155,7 +159,9 @@ class OutputStore:
                 light[mime] = value
             else:
                 references[mime] = reference
-        return {**light, REFERENCE_MIME: references} if references else data
+        if not references:
+            return data, 0
+        return {**light, REFERENCE_MIME: references}, sum(reference["size"] for reference in references.values())
 
     def _stored(self, value: Any) -> Reference | None:
         """Return what stands for a value of a display, or None where it is small enough."""
@@ -187,16 +193,16 @@ class OutputStore:
         runtime = Path(jupyter_runtime_dir())
         runtime.mkdir(0o700, parents=True, exist_ok=True)
         _reap(runtime)
-        # Locked before it has the name by which others find it: what they can lock has lost its owner.
-        made = Path(tempfile.mkdtemp(prefix=f".{_FOLDER}", dir=runtime))
-        self._owner = os.open(made / _OWNER, os.O_RDWR | os.O_CREAT, 0o600)
-        fcntl.flock(self._owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        self._folder = made.rename(made.with_name(made.name[1:]))
-        return self._folder
+        folder = runtime / f"{_FOLDER}{secrets.token_hex(8)}"
+        folder.mkdir(0o700)
+        self._lock = own(folder)
+        self._folder = folder
+        return folder
 
     def _release(self, digest: str) -> None:
-        self._released.append(digest)
-        self.collect()
+        if os.getpid() == self._process:
+            self._released.append(digest)
+            self.collect()
 
     def _drop_released(self) -> None:
         while self._released:
@@ -210,18 +216,20 @@ class OutputStore:
     # The end
 
     def close(self) -> None:
-        """Remove all that is kept. Closing again does nothing."""
+        """Remove all that is kept. Closing again does nothing, nor does a child that was forked."""
+        if os.getpid() != self._process:
+            return
         with self._writing:
             self._closed = True
             folder, self._folder = self._folder, None
             if folder is None:
                 return
-            if self._owner is None:
+            if self._given is None:
+                shutil.rmtree(folder, ignore_errors=True)
+                disown(self._lock)
+            else:
                 for digest in self._uses:
                     (folder / digest).unlink(missing_ok=True)
-            else:
-                shutil.rmtree(folder, ignore_errors=True)
-                os.close(self._owner)
 
     def __enter__(self) -> Self:
         return self
@@ -233,10 +241,6 @@ class OutputStore:
 def _reap(runtime: Path) -> None:
     """Remove the folders of processes that have ended without removing them (contract F11)."""
     for folder in runtime.glob(f"{_FOLDER}*"):
-        with contextlib.suppress(OSError):
-            descriptor = os.open(folder / _OWNER, os.O_RDWR)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(folder, ignore_errors=True)
-            finally:
-                os.close(descriptor)
+        if (lock := take_over(folder)) is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+            os.close(lock)

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Final
 
 from kernelbridge.frontend.bridge import launch
-from kernelbridge.frontend.files import UNOWNED_SECONDS, reap
+from kernelbridge.frontend.files import reap
+from kernelbridge.frontend.owned_folders import UNOWNED_SECONDS
 from kernelbridge.testing import DEADLINE
 from kernelbridge.wire.connection import KERNEL_FOLDER_PREFIX, OWNER_FILE
 from tests.chaos.kernels import START_SECONDS

@@ -15,13 +15,14 @@ from typing import Any
 
 import pytest
 
-from kernelbridge.frontend import files as kernel_files
+from kernelbridge.frontend import owned_folders
 from kernelbridge.frontend.bridge import launch
 from kernelbridge.frontend.errors import KernelStartError
-from kernelbridge.frontend.files import UNOWNED_SECONDS, Files, new_files, reap
+from kernelbridge.frontend.files import KERNEL_ID_VARIABLE, Files, new_files, reap
+from kernelbridge.frontend.owned_folders import UNOWNED_SECONDS
 from kernelbridge.frontend.processes import seen, state_of_group
 from kernelbridge.testing import DEADLINE
-from kernelbridge.wire.connection import IPC_PATH_LIMIT, SOCKETS_LINK
+from kernelbridge.wire.connection import GROUP_FILE, IPC_PATH_LIMIT, SOCKETS_LINK
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are found in /proc")
 
@@ -53,8 +54,8 @@ phase, kernel, transport = sys.argv[1:]
 # It must not outlive a test that fails.
 signal.alarm(60)
 {
-    "its folder is made": lambda: before(files, "_own"),
-    "the folder is owned": lambda: after(files, "_own"),
+    "its folder is made": lambda: before(files, "own"),
+    "the folder is owned": lambda: after(files, "own"),
     "the connection file is written": lambda: after(launching, "write_connection_file"),
     "the process is started": lambda: before(files.Files, "started"),
     "the process is written down": lambda: after(files.Files, "started"),
@@ -78,7 +79,7 @@ def left(kernel_id: str | None = None) -> list[int]:
             environment = Path(f"/proc/{process.pid}/environ").read_bytes().split(b"\0")
         except OSError:
             continue
-        marks = [one for one in environment if one.startswith(kernel_files.KERNEL_ID_VARIABLE.encode())]
+        marks = [one for one in environment if one.startswith(KERNEL_ID_VARIABLE.encode())]
         if marks and (kernel_id is None or marks[0].endswith(f"={kernel_id}".encode())):
             found.append(process.pid)
     return found
@@ -115,7 +116,7 @@ def running(*command: str) -> Iterator[subprocess.Popen[bytes]]:
 def crash(files: Files) -> None:
     """Do to the files what the end of their owner's process does."""
     assert files._lock is not None
-    kernel_files._held.discard(files._lock)
+    owned_folders._held.discard(files._lock)
     os.close(files._lock)
 
 
@@ -214,6 +215,33 @@ def test_the_folder_of_sockets_goes_with_the_kernels_folder_wherever_it_is(
     reap(deep)
     assert not sockets.exists()
     assert list(deep.iterdir()) == []
+
+
+def test_what_is_not_its_own_is_not_removed(runtime: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where others can write, they can make what looks like a kernel's folder, and name anything in it."""
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    files = new_files("tcp")
+    (files.folder / SOCKETS_LINK).symlink_to(kept)
+    (runtime / f"kernelbridge-{16 * 'a'}").symlink_to(kept)
+    (kept / "owner").touch()
+    crash(files)
+    with monkeypatch.context() as somebody_else:
+        somebody_else.setattr(os, "geteuid", lambda: os.getuid() + 1)
+        reap(runtime)
+        assert files.folder.exists()
+    reap(runtime)
+    assert [file.name for file in kept.iterdir()] == ["owner"]
+    (link,) = runtime.iterdir()
+    link.unlink()
+
+
+def test_a_group_that_was_lost_with_the_power_is_not_needed(runtime: Path) -> None:
+    files = new_files("tcp")
+    (files.folder / GROUP_FILE).touch()
+    crash(files)
+    new_files("tcp").remove()
+    assert list(runtime.iterdir()) == []
 
 
 def test_only_what_carries_the_mark_of_the_kernel_is_killed(runtime: Path) -> None:

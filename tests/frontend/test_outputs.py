@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import stat
 from pathlib import Path
 
@@ -253,6 +254,38 @@ class TestStore:
             del execution
             gc.collect()
             assert [store.restored(outputs)[0]["data"], len(list(kept.iterdir()))] == [{"image/png": "j" * 2000}, 1]
+
+    def test_a_forked_child_removes_nothing(self) -> None:
+        """It has copies of the references, and lets go of them."""
+        with OutputStore() as store:
+            reference = store.put(b"x", "text")
+            child = os.fork()
+            if child == 0:
+                try:
+                    del reference
+                    gc.collect()
+                    store.close()
+                finally:
+                    os._exit(0)
+            os.waitpid(child, 0)
+            assert store.read(reference) == "x"
+
+    def test_what_a_process_has_left_that_was_killed_before_it_owned_it_is_removed(self, runtime: Path) -> None:
+        runtime.mkdir()
+        left = runtime / "kernelbridge-outputs-left"
+        left.mkdir()
+        os.utime(left, (0, 0))
+        with OutputStore() as store:
+            kept = store.put(b"x", "text")
+            assert not left.exists()
+            assert store.read(kept) == "x"
+
+    def test_a_payload_that_is_stored_does_not_count_as_a_readers_backlog(self) -> None:
+        with OutputStore(limit=1000) as store, played(output_store=store) as (kernel, bridge):
+            reader = bridge.subscribe(types=["display_data"], backlog=Backlog(size=10_000))
+            for _ in range(2):
+                run(kernel, bridge, display({"image/png": "i" * 20_000}))
+            assert [reader.get(0).msg_type for _ in range(2)] == ["display_data"] * 2
 
     def test_what_cannot_be_written_stays_in_memory(self, caplog: pytest.LogCaptureFixture) -> None:
         store = OutputStore(limit=1000)

@@ -135,8 +135,8 @@ FAULTS = (
     Fault(
         "what waits survives an interrupt",
         FRONTEND + "execution_queue.py",
-        "        ended = self._move(self._waiting(), Event.ABORT)\n        self._interrupt(",
-        "        ended: list[E] = []\n        self._interrupt(",
+        "        ended = self._move(self._waiting(), Event.ABORT)\n        running",
+        "        ended: list[E] = []\n        running",
         "F7",
         (QUEUE,),
     ),
@@ -151,15 +151,15 @@ FAULTS = (
     Fault(
         "an interrupt misses what has not begun",
         FRONTEND + "execution_queue.py",
-        "            self._deliver(self._at_beginning)\n\n    def replied",
-        "            return\n\n    def replied",
+        "            self._deliver(self._at_beginning)\n            self._insists_left = INSISTS\n",
+        "            return\n            self._insists_left = INSISTS\n",
         "F7",
         (QUEUE,),
     ),
     Fault(
         "a failure aborts nothing at the frontend",
         FRONTEND + "execution_queue.py",
-        "        if entry.stop_on_error and _stops(entry):\n",
+        "        if entry.stop_on_error and entry.phase in _FAILED:\n",
         "        if False:\n",
         "stop_on_error",
         (QUEUE,),
@@ -167,8 +167,8 @@ FAULTS = (
     Fault(
         "a lost reply is waited for",
         FRONTEND + "execution_states.py",
-        "        Event.SILENCE: Phase.ENDED_INTERRUPTED,\n",
-        "",
+        "    Phase.INTERRUPTED_IDLE: {\n        Event.SILENCE: Phase.ENDED_INTERRUPTED,\n",
+        "    Phase.INTERRUPTED_IDLE: {\n",
         "F7",
         (QUEUE,),
     ),
@@ -261,9 +261,9 @@ FAULTS = (
     Fault(
         "a crash leaves what is open open",
         FRONTEND + "link.py",
-        '        self._end_all("dead", lambda: BridgeCrashedError(f"the {service.name} thread '
-        'crashed: {failure!r}"))\n',
-        '        self.fate = "dead"\n',
+        "        self._die(None)\n        if self.process is not None:\n            self.process.end(0)\n\n"
+        "    def _end_all",
+        '        self.fate = "dead"\n\n    def _end_all',
         "a crash is heard",
         (BRIDGE,),
     ),
@@ -325,7 +325,7 @@ FAULTS = (
     ),
     Fault(
         "what a frontend owns is reaped",
-        FRONTEND + "files.py",
+        FRONTEND + "owned_folders.py",
         "            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)\n",
         "            pass\n",
         "F11",
@@ -342,7 +342,7 @@ FAULTS = (
     Fault(
         "the old kernel is heard after a restart",
         FRONTEND + "link.py",
-        '            if self.fate == "replaced":\n                return\n            ended',
+        "            if self._said_last:\n                return\n            ended",
         "            ended",
         "F8",
         (RESTART,),
