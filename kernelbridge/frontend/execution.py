@@ -236,8 +236,8 @@ class Execution(Request):
     def hand(self, fresh: list[Message]) -> None:
         """Take what is new; it is not to be changed any more."""
         self._messages += fresh
-        for reader in self._readers:
-            reader.hand(fresh)
+        if self._readers:
+            self._readers = [reader for reader in self._readers if reader.hand(fresh)]
 
     def end(self) -> None:
         """Learn that nothing more will come."""

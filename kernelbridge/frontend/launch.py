@@ -228,6 +228,7 @@ class Launcher:
                 files.started,
                 link.exited,
                 files.remove,
+                link.crashed,
             )
             link.process = process
             process.start()

@@ -107,6 +107,8 @@ class Link:
         """The link whose kernel has yet to end before this one's may begin."""
         self._verdict: BridgeError | None = None
         """Why the kernel is given up, if its exit is not the reason."""
+        # Whether the stream has been told of the kernel's end, behind which nothing of it comes any more.
+        self._said_last = False
         # The process of the first start, whose thread makes the second one.
         self._former: KernelProcess | None = None
         # Held by whoever joins the channels' threads and ends the context; taken before `ordering`, never after.
@@ -157,7 +159,7 @@ class Link:
             self.settings.signer,
             self.settings.limits,
             self.strays,
-            self._crashed,
+            self.crashed,
         )
         with self._tearing:
             if self.fate != "alive" or attempt != self.attempt:
@@ -168,7 +170,7 @@ class Link:
                     self.session,
                     self.settings.timeout,
                     partial(self._replied, "shell"),
-                    on_ready=self._ready,
+                    on_ready=partial(self._ready, attempt),
                     on_late=self._late,
                     ask_control=partial(self.outbox.put, "control") if self.settings.may_be_busy else None,
                     due=lambda: self.tracker.queue.due,
@@ -198,7 +200,7 @@ class Link:
             timeout=self.settings.timeout,
             on_ports=on_ports,
             on_late=partial(self._late, "it has not reported its ports"),
-            on_crash=self._crashed,
+            on_crash=self.crashed,
         )
         with self.ordering:
             self.registration = registration
@@ -212,9 +214,10 @@ class Link:
         except (OSError, zmq.ZMQError) as error:
             self.fail_start(f"cannot be connected to: {error}")
 
-    def _ready(self, info: dict[str, Any], busy: bool) -> None:
+    def _ready(self, attempt: int, info: dict[str, Any], busy: bool) -> None:
         with self.ordering:
-            if self.fate != "alive" or self.outbox.is_open:
+            # A kernel may have been ready at its end, which is a start that failed: another takes its place.
+            if self.fate != "alive" or attempt != self.attempt:
                 return
             self.info = info
             self.ready_at = self.clock.monotonic()
@@ -254,7 +257,7 @@ class Link:
         if store is not None and isinstance(batch, Batch) and batch.size > store.limit:
             store.take_from(batch)
         with self.ordering:
-            if self.fate == "replaced":
+            if self._said_last:
                 return
             ended = self.tracker.published(batch)
             self.subscribers.hand(batch)
@@ -354,7 +357,8 @@ class Link:
         self._on_death(self)
 
     def _say_last(self, state: Literal["dead", "restarting"]) -> None:
-        """Hand out, under the lock, what the kernel cannot say itself any more."""
+        """Hand out, under the lock, what the kernel cannot say itself any more. Nothing that it says comes behind."""
+        self._said_last = True
         status = Message(self.session.header("status"), {"execution_state": state})
         self.subscribers.hand([*self.tracker.comms.close_all(self.session), status])
 
@@ -368,15 +372,17 @@ class Link:
             return lambda: KernelDiedError(f"kernel {self.name!r} {how.describe()}")
         return lambda: KernelStartError(f"kernel {self.name!r} {how.describe(' while starting')}")
 
-    def _crashed(self, service: Service, failure: BaseException) -> None:
-        self._end_all("dead", lambda: BridgeCrashedError(f"the {service.name} thread crashed: {failure!r}"))
-        self._release_channels()
+    def crashed(self, service: Service, failure: BaseException) -> None:
+        """Learn, on its thread, that a service has crashed: to its users the kernel is gone (contract F6)."""
+        with self.ordering:
+            self._verdict = BridgeCrashedError(f"the {service.name} thread crashed: {failure!r}")
+        self._die(None)
         if self.process is not None:
             self.process.end(0)
 
     def _end_all(
         self,
-        fate: Literal["dead", "replaced", "closed"],
+        fate: Literal["replaced", "closed"],
         error: Callable[[], Exception],
         first: Callable[[], None] = lambda: None,
     ) -> None:

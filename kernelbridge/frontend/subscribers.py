@@ -180,7 +180,9 @@ class Subscription:
     def close(self) -> None:
         """End the subscription. What it was handed before can still be read. Any thread may close it, and twice."""
         self.closed = True
-        self._batches.shutdown()
+        # The event loop of its reader may be closed at this moment, and the reader with it.
+        with contextlib.suppress(RuntimeError):
+            self._batches.shutdown()
 
     def __enter__(self) -> Self:
         return self
@@ -242,8 +244,10 @@ class Subscribers:
         self.snapshot: Callable[[], Snapshot] = lambda: Snapshot("starting")
         """What makes a snapshot. Written, and called, under the lock: each kernel of a bridge has its own."""
         self._subscriptions: list[Subscription] = []
-        self._calls: list[threading.Thread] = []
         self._ended = False
+        # Guards the threads of the callbacks; none is there that has not been started.
+        self._calling = threading.Lock()
+        self._calls: list[threading.Thread] = []
 
     def add(
         self,
@@ -265,8 +269,9 @@ class Subscribers:
         """Have a callback called with all that a subscription reads, on a thread of its own, until its end."""
         arguments = subscription, on_message
         thread = threading.Thread(target=_call, args=arguments, name="kernelbridge-frontend-callback", daemon=True)
-        self._calls = [*(call for call in self._calls if call.is_alive()), thread]
-        thread.start()
+        with self._calling:
+            self._calls = [*(call for call in self._calls if call.is_alive()), thread]
+            thread.start()
 
     def hand(self, batch: Sequence[Message]) -> None:
         """Hand messages to every subscription that has not been closed."""
@@ -298,7 +303,9 @@ class Subscribers:
 
     def join(self) -> None:
         """Wait for the callbacks, after the end and without the lock; a callback may be what waits."""
-        for thread in self._calls:
+        with self._calling:
+            calls = self._calls
+        for thread in calls:
             if thread is not threading.current_thread():
                 thread.join(CALLS_GRACE)
 
@@ -309,8 +316,10 @@ class Subscribers:
 
 
 def _call(subscription: Subscription, on_message: Callable[[Message], object]) -> None:
-    for message in subscription:
-        try:
-            on_message(message)
-        except Exception:
-            logger.exception("a subscriber's callback failed; it is called again with the next message")
+    # Closed, too, where a callback ends its thread: nobody reads it any more.
+    with subscription:
+        for message in subscription:
+            try:
+                on_message(message)
+            except Exception:
+                logger.exception("a subscriber's callback failed; it is called again with the next message")

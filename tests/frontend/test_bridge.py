@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import queue
 from pathlib import Path
 
 import pytest
 
-from kernelbridge.frontend.bridge import connect
-from kernelbridge.frontend.errors import BridgeClosedError
+from kernelbridge.frontend.bridge import Bridge, connect, launch
+from kernelbridge.frontend.errors import BridgeClosedError, BridgeCrashedError
+from kernelbridge.frontend.link import Link
 from kernelbridge.testing import (
     DEADLINE,
     ManualKernel,
@@ -262,7 +264,10 @@ class TestEnd:
     def test_a_crashed_thread_ends_what_is_open(
         self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
-        with played() as (kernel, bridge):
+        """To its users the kernel is gone, and they are told of it in the same way (F6)."""
+        told: queue.SimpleQueue[Bridge] = queue.SimpleQueue()
+        with played(on_death=told.put) as (kernel, bridge):
+            subscription = bridge.subscribe()
             execution = bridge.execute("1")
             asked = kernel.take(execute_request("1"))
 
@@ -275,4 +280,14 @@ class TestEnd:
             with pytest.raises(Exception, match=r"frontend-iopub thread crashed: ZeroDivisionError"):
                 execution.result(DEADLINE)
             assert bridge.status == "dead"
+            assert subscription.get(DEADLINE).content == {"execution_state": "dead"}
+            assert told.get(timeout=DEADLINE) is bridge
         assert "a fault of this library" in caplog.text
+
+    def test_a_crash_of_the_process_thread_is_heard(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def fail(_: object) -> None:
+            raise ZeroDivisionError("a fault of this library")
+
+        monkeypatch.setattr(Link, "exited", fail)
+        with launch() as bridge, pytest.raises(BridgeCrashedError, match="frontend-process thread crashed"):
+            bridge.execute("import os; os._exit(0)").result(DEADLINE)

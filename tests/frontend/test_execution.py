@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import threading
 from collections.abc import Callable
@@ -192,6 +193,16 @@ class TestReaders:
         scene.reply(made(execute_reply(), execution))
         assert [message.msg_type for message in early] == ["stream", "status"]
         assert [message.msg_type for message in execution] == ["stream", "stream", "status"]
+
+    def test_a_reader_that_leaves_is_not_kept(self) -> None:
+        scene = Scene()
+        execution = scene.execution()
+        scene.publish(made(stdout("a"), execution))
+        for _ in range(3):
+            next(iter(execution))
+        gc.collect()
+        scene.publish(made(stdout("b"), execution))
+        assert execution._readers == []
 
     def test_a_reader_ends_with_an_execution_that_dies(self) -> None:
         scene = Scene()

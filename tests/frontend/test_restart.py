@@ -85,19 +85,24 @@ def test_what_runs_and_what_waits_ends_and_nothing_of_it_shows_afterwards(name: 
     assert stdout_of(subscription) == ["new\n"]
 
 
-def test_what_is_read_late_of_the_old_kernel_is_not_handed_out() -> None:
-    """It had arrived, and was about to be handed out when the restart began."""
+@pytest.mark.parametrize("end", ["restarting", "dead"])
+def test_what_is_read_late_of_the_old_kernel_is_not_handed_out(end: str) -> None:
+    """It had arrived, and was about to be handed out when the restart began, or when it was taken for dead."""
     with played() as (kernel, bridge):
         subscription = bridge.subscribe()
         old = bridge._link
-        old.give_way(lambda: None)
+        if end == "restarting":
+            old.give_way(lambda: None)
+        else:
+            with old.ordering:
+                old._say_last("dead")
         kernel.play(stdout("late"), parent=None)
         assert old.outbox.channels is not None
         read = threading.Event()
         old.outbox.channels.iopub.drained(read.set)
         assert read.wait(DEADLINE)
         old._published([])
-        assert [message.msg_type for message in until(subscription, "restarting")] == []
+        assert [message.msg_type for message in until(subscription, end)] == []
         bridge.close()
         assert list(subscription) == []
 

@@ -15,7 +15,7 @@ from kernelbridge.frontend.bridge import launch
 from kernelbridge.frontend.errors import KernelStartError
 from kernelbridge.frontend.files import Files
 from kernelbridge.frontend.link import Link
-from kernelbridge.frontend.process import KernelProcess
+from kernelbridge.frontend.process import Exit, KernelProcess
 
 DEADLINE = 60.0
 
@@ -85,3 +85,33 @@ def test_the_thread_of_the_first_process_is_waited_for(monkeypatch: pytest.Monke
     left = [process.alive for process in processes]
     waited_for.set()
     assert left == [False, False]
+
+
+def test_a_kernel_that_was_ready_when_its_start_had_failed_is_not_taken_for_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its answers are read when its process has ended already; what was asked for waits for the second start."""
+    opened, ready = threading.Event(), list[bool]()
+    open_channels, exited, stop_channels = Link.open, Link.exited, Link._stop_channels
+
+    def open_and_tell(link: Link, *arguments: Any) -> None:
+        open_channels(link, *arguments)
+        opened.set()
+
+    def exit_when_opened(link: Link, how: Exit) -> None:
+        assert opened.wait(DEADLINE)
+        exited(link, how)
+
+    def be_ready_before(link: Link) -> None:
+        if not ready:
+            assert link.outbox.channels is not None
+            link.outbox.channels.shell._on_ready({}, False)
+            ready.append(link.outbox.is_open)
+        stop_channels(link)
+
+    monkeypatch.setattr(Link, "open", open_and_tell)
+    monkeypatch.setattr(Link, "exited", exit_when_opened)
+    monkeypatch.setattr(Link, "_stop_channels", be_ready_before)
+    with pytest.raises(KernelStartError, match="boom"):
+        launch("bad").__enter__()
+    assert ready == [False]

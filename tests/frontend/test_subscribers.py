@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from concurrent.futures import Future
+from contextlib import closing
 
 import pytest
 import zmq
@@ -17,6 +18,7 @@ from kernelbridge.frontend.channels import Settings
 from kernelbridge.frontend.execution import Execution
 from kernelbridge.frontend.link import Link
 from kernelbridge.frontend.subscribers import Backlog, Batch, Filter, Resync, Snapshot, Subscribers, Subscription
+from kernelbridge.testing import DEADLINE
 from kernelbridge.wire.frames import Limits
 from kernelbridge.wire.messages import Header, Message
 from kernelbridge.wire.signing import Signer
@@ -288,3 +290,53 @@ class TestCallbacks:
         assert [record.message for record in caplog.records] == [
             "a subscriber's callback failed; it is called again with the next message"
         ]
+
+    @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+    def test_one_that_ends_its_thread_is_read_no_more(self) -> None:
+        stream = Stream()
+
+        def on_message(_: Message) -> None:
+            raise SystemExit
+
+        stream.subscribers.call(stream.add(), on_message)
+        (thread,) = stream.subscribers._calls
+        stream.publish()
+        thread.join(DEADLINE)
+        stream.publish()
+        assert stream.subscribers._subscriptions == []
+
+    def test_two_that_begin_at_once_are_both_waited_for(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Neither is known before it runs, or the other would take it for one that has ended."""
+        stream = Stream()
+        start = threading.Thread.start
+        alone: list[bool] = []
+
+        def start_alone(thread: threading.Thread) -> None:
+            alone.append(stream.subscribers._calling.locked())
+            start(thread)
+
+        monkeypatch.setattr(threading.Thread, "start", start_alone)
+        for _ in range(2):
+            stream.subscribers.call(stream.add(), lambda _: None)
+        assert alone == [True, True]
+        stream.end()
+        assert [thread.is_alive() for thread in stream.subscribers._calls] == [False, False]
+
+
+def test_a_reader_whose_event_loop_closes_at_this_moment_keeps_nobody_from_the_end() -> None:
+    stream = Stream()
+    leaving, staying = stream.add(), stream.add()
+
+    def too_late(*_: object) -> None:
+        raise RuntimeError("Event loop is closed")
+
+    with closing(asyncio.new_event_loop()) as loop:
+        waiting = loop.create_task(leaving.aget())
+        loop.call_soon(loop.stop)
+        loop.run_forever()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(loop, "call_soon_threadsafe", too_late)
+            stream.end()
+        assert list(staying) == []
+        waiting.cancel()
+        loop.run_until_complete(asyncio.wait([waiting]))
