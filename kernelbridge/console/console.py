@@ -115,6 +115,12 @@ class Console:
         """Set when one more has been shown."""
         self._interrupts = 0
         """How many times it has been interrupted."""
+        self._skipping = False
+        """Whether the rest of what it has shown is left out."""
+        self._skipped = 0
+        """Of how many messages that was."""
+        self._question: asyncio.Future[str] | None = None
+        """The prompt of the last input request."""
 
     async def run(self) -> int:
         """Read, run and show until the person ends it or the kernel has ended. Returns the exit status."""
@@ -156,16 +162,20 @@ class Console:
                 await self._run(code)
 
     async def _run(self, code: str) -> None:
-        self._interrupts = 0
-        self._shown = 0
+        self._interrupts = self._shown = self._skipped = 0
+        self._skipping = False
         self._execution = execution = self._bridge.execute(code, on_input=self._answer)
         try:
             reply = (await self._unless_ended(_reply(execution))).content
-        except BridgeError:
-            # It is the end of the stream that says why, behind what the kernel has shown.
-            await self._ending
+        except BridgeError as error:
+            await self._unless_ended(self._all_shown(execution))
+            self._end(_gone(error))
             return
+        finally:
+            await self._withdraw_question()
         await self._unless_ended(self._all_shown(execution))
+        if self._skipped:
+            await self._screen.write(f"{self._skipped} more outputs were left out.\n")
         number = reply.get("execution_count")
         if isinstance(number, int):
             self._number = number + 1
@@ -203,20 +213,29 @@ class Console:
             if message.msg_type == "shutdown_reply" and not self._launched:
                 self._end(_shut_down(message))
             elif message.parent is None and message.content.get("execution_state") == "dead":
-                self._end(Ending(DIED, f"The kernel is gone: {await self._why()}."))
+                self._end(await self._death())
             elif message.parent is not None and execution is not None:
                 if message.parent.session == execution.header.session:
-                    await self._screen.write(self._display.text_of(message))
+                    await self._show(message)
                 if message.parent.msg_id == execution.msg_id:
                     self._shown += 1
                     self._progress.set()
 
-    async def _why(self) -> str:
+    async def _show(self, message: Message) -> None:
+        text = self._display.text_of(message)
+        if self._skipping:
+            self._skipped += bool(text)
+        else:
+            await self._screen.write(text)
+            # In a flood nothing of this waits, and Ctrl-C is to be heard.
+            await asyncio.sleep(0)
+
+    async def _death(self) -> Ending:
         try:
             await self._bridge.kernel_info()
         except BridgeError as error:
-            return str(error)
-        return "it does not say why"
+            return _gone(error)
+        raise RuntimeError("a kernel that is dead has answered")
 
     async def _all_shown(self, execution: Execution) -> None:
         """Wait until all has been shown that an execution has published by now."""
@@ -231,15 +250,29 @@ class Console:
         if self._execution is not None:
             await self._all_shown(self._execution)
         self._screen.end_line()
+        self._question = question = asyncio.ensure_future(self._ask(prompt, password))
+        await asyncio.wait({question})
+        if not question.cancelled():
+            return question.result()
+        # Nobody waits for an answer any more. This is cancelled when the cell ends.
+        await asyncio.Event().wait()
+        return ""
+
+    async def _ask(self, prompt: str, password: bool) -> str:
+        """Return the answer. Cancelled when Ctrl-C interrupts the cell instead."""
         try:
             return await self._reader.ask(prompt, password)
         except EOFError:
             return _END_OF_INPUT
         except TypedCtrlC:
             self._interrupt()
-        # Nobody waits for an answer any more. This is cancelled when the cell ends.
-        await asyncio.Event().wait()
-        return ""
+            raise asyncio.CancelledError from None
+
+    async def _withdraw_question(self) -> None:
+        """End the prompt of a question that the cell has not waited for: the terminal has one prompt at a time."""
+        if self._question is not None and not self._question.done():
+            self._question.cancel()
+            await asyncio.wait({self._question})
 
     # Ctrl-C, and the end
 
@@ -260,7 +293,12 @@ class Console:
         self._interrupt()
 
     def _interrupt(self) -> None:
-        if self._execution is None or self._execution.done:
+        execution = self._execution
+        if execution is None:
+            return
+        if execution.done:
+            # What it has shown may take the terminal much longer than it took the cell.
+            self._skipping = self._shown < len(execution.messages)
             return
         self._interrupts += 1
         if self._interrupts >= _PATIENCE:
@@ -290,6 +328,10 @@ class Console:
 
 async def _reply(execution: Execution) -> Message:
     return await execution
+
+
+def _gone(error: BridgeError) -> Ending:
+    return Ending(DIED, f"The kernel is gone: {error}.")
 
 
 def _shut_down(reply: Message) -> Ending:

@@ -10,6 +10,7 @@ import pytest
 
 from kernelbridge.frontend.bridge import launch
 from kernelbridge.testing import (
+    DEADLINE,
     Always,
     Scriptable,
     always,
@@ -21,6 +22,7 @@ from kernelbridge.testing import (
     error,
     execute_input,
     execute_request,
+    flood,
     handle,
     idle,
     input_reply,
@@ -323,6 +325,27 @@ def test_ctrl_c_at_a_question_interrupts_and_answers_nothing() -> None:
     with_console(talk, *USUAL, script)
 
 
+def test_a_question_that_the_cell_does_not_wait_for_is_withdrawn() -> None:
+    """Somebody else has interrupted it: the terminal is the next prompt's."""
+    script = (
+        on(execute_request("cell"), input_request("name? "), on(request("complete"), reply()), reply(), idle()),
+        on(execute_request("next"), handle(stdout("next\n"), reply(execution_count=2))),
+    )
+
+    async def run() -> None:
+        with connected(*USUAL, *script) as bridge:
+            async with person_at(bridge) as person:
+                person.types("cell\r")
+                await person.reads("name?")
+                await bridge.complete("now")
+                await person.reads("In [2]: ")
+                person.types("next\r")
+                await person.reads("In [3]: ")
+                assert person.shown == "next\n"
+
+    asyncio.run(run())
+
+
 # Interrupts and ends
 
 
@@ -364,6 +387,31 @@ def test_the_third_ctrl_c_ends_the_console_when_the_cell_does_not_end() -> None:
         assert person.shown.endswith("The cell does not end.\n")
 
     with_console(talk, *USUAL, script)
+
+
+def test_ctrl_c_leaves_out_what_a_cell_that_has_ended_has_yet_to_show() -> None:
+    async def run() -> None:
+        script = (
+            on(execute_request("cell"), handle(flood(100, stdout("x\n")), reply(execution_count=1))),
+            on(execute_request("next"), handle()),
+        )
+        with connected(*USUAL, *script) as bridge:
+            async with person_at(bridge) as person:
+
+                def impatient(text: str) -> None:
+                    if text == "x\n":
+                        person.paper.on_text = lambda text: None
+                        # It runs when the cell has ended.
+                        bridge.execute("next").result(DEADLINE)
+                        signal.raise_signal(signal.SIGINT)
+
+                person.paper.on_text = impatient
+                person.types("cell\r")
+                await person.reads("In [2]: ")
+                # Behind the ^C, on a line of its own.
+                assert person.shown == "x\n\n99 more outputs were left out.\n"
+
+    asyncio.run(run())
 
 
 @pytest.mark.parametrize("while_what", ["a cell runs", "a prompt waits"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from prompt_toolkit.application import create_app_session
@@ -24,6 +24,8 @@ class Paper(DummyOutput):
         """What the console has written, but for prompts and what was typed."""
         self.drawn = ""
         """The same with the prompts and what was typed, as often as that was drawn."""
+        self.on_text: Callable[[str], object] = lambda text: None
+        """Called with each text that the console has written."""
         self._changed = asyncio.Event()
 
     def write(self, data: str) -> None:
@@ -34,6 +36,7 @@ class Paper(DummyOutput):
         self.shown += data
         self.drawn += data
         self._changed.set()
+        self.on_text(data)
 
     async def until(self, text: str) -> None:
         """Wait until the text has been written or drawn."""
@@ -48,7 +51,7 @@ class Person:
 
     def __init__(self, keyboard: PipeInput, paper: Paper, console: asyncio.Task[int]) -> None:
         self._keyboard = keyboard
-        self._paper = paper
+        self.paper = paper
         self._console = console
 
     def types(self, text: str) -> None:
@@ -57,17 +60,17 @@ class Person:
 
     async def reads(self, text: str) -> None:
         """Wait until a text has appeared."""
-        await self._paper.until(text)
+        await self.paper.until(text)
 
     @property
     def shown(self) -> str:
         """What the console has written behind its greeting."""
-        return self._paper.shown.partition(".\n\n")[2]
+        return self.paper.shown.partition(".\n\n")[2]
 
     @property
     def drawn(self) -> str:
         """All that has appeared, prompts too."""
-        return self._paper.drawn
+        return self.paper.drawn
 
     async def sees_the_end(self) -> int:
         """Wait until the console has ended, and return its exit status."""
