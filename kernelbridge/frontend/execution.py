@@ -23,6 +23,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Itera
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
 from contextlib import AbstractContextManager, suppress
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -125,6 +126,8 @@ class Running(Request, Entry):
         self.on_input = on_input
         self.loop = _running_loop()
         """The event loop that the execution was asked for in, where a coroutine of `on_input` runs."""
+        self.context = copy_context()
+        """The context variables as they were there, for `on_input`: a program may tell by them whom it serves."""
         self.question: Message | None = None
         """The last input request. Written under the bridge's lock."""
         self.begins_with = "status" if silent else "execute_input"
@@ -172,6 +175,15 @@ class Execution(Request):
     def state(self) -> State:
         """Where it is: `queued`, `running`, or how it ended. `done` follows at once when it has ended."""
         return self.running.state
+
+    @property
+    def execution_count(self) -> int | None:
+        """The number that the kernel has given it; None before it runs, and for one that is silent."""
+        for message in self._messages:
+            if message.msg_type == "execute_input":
+                count = message.content.get("execution_count")
+                return count if isinstance(count, int) else None
+        return None
 
     @property
     def timed_out(self) -> bool:

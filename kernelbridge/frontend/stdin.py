@@ -39,8 +39,14 @@ def answer(execution: Running, request: Message) -> str:
     """Return what the frontend that sent `execution` answers to an input request: empty where it cannot say.
 
     Called on a thread of its own, which may wait as long as it takes. A coroutine runs in the event loop in which the
-    execution was asked for, and is cancelled when the execution ends.
+    execution was asked for, and is cancelled when the execution ends. Both see the context variables of the place where
+    it was asked for.
     """
+    # A copy, because the answer to a former request may still be waited for in it.
+    return execution.context.copy().run(_answer, execution, request)
+
+
+def _answer(execution: Running, request: Message) -> str:
     if execution.on_input is None:
         logger.warning("an input request came for an execution that has nobody to answer it; the answer is empty")
         return ""

@@ -7,6 +7,7 @@ run.py                                                   run_notebook
 """
 
 from kernelbridge.notebook.files import NotebookFileError, read_notebook, write_notebook
+from kernelbridge.notebook.kernels import choose_kernel
 from kernelbridge.notebook.outputs import CellOutputs, NotebookOutputs
 from kernelbridge.notebook.run import CellFailure, CellStart, NotebookRun, run_notebook
 
@@ -17,6 +18,7 @@ __all__ = [
     "NotebookFileError",
     "NotebookOutputs",
     "NotebookRun",
+    "choose_kernel",
     "read_notebook",
     "run_notebook",
     "write_notebook",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
@@ -140,6 +141,28 @@ def test_an_answer_that_comes_after_the_next_question_is_not_taken_for_its_answe
             thread.join(DEADLINE)
         kernel.play(input_request("third"), on(input_reply("to third")), handle(), parent=asked)
         execution.result(DEADLINE)
+
+
+def test_a_handler_sees_the_context_variables_of_where_the_code_was_asked_for() -> None:
+    """A program that serves several users tells by them whom it asks, and Textual which app its widgets are of."""
+    whom = ContextVar("whom", default="nobody")
+
+    def on_input(prompt: str, password: bool) -> str:
+        return whom.get()
+
+    async def on_input_later(prompt: str, password: bool) -> str:
+        return whom.get()
+
+    with connected(asking("ada"), asking("bob"), asking("eve")) as bridge:
+        for user, handler in (("ada", on_input), ("bob", on_input_later)):
+            whom.set(user)
+            bridge.execute("1", on_input=handler).result(DEADLINE)
+
+        async def main() -> None:
+            whom.set("eve")
+            await bridge.execute("1", on_input=on_input_later)
+
+        asyncio.run(main())
 
 
 def test_a_request_that_nobody_can_answer_is_answered_with_nothing() -> None:

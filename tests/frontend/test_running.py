@@ -81,6 +81,15 @@ class TestTurns:
             kernel.play(reply(), idle(), parent=asked)
             assert execution.wait(DEADLINE) is State.OK
 
+    def test_its_number_is_the_kernels(self) -> None:
+        with played() as (kernel, bridge):
+            execution, silent = bridge.execute("1"), bridge.execute("2", silent=True)
+            assert execution.execution_count is None
+            kernel.play(handle(execute_input("1", execution_count=7)), parent=kernel.take(execute_request("1")))
+            kernel.play(handle(), parent=kernel.take(execute_request("2")))
+            assert silent.wait(DEADLINE) is State.OK
+            assert [execution.execution_count, silent.execution_count] == [7, None]
+
 
 class TestAborts:
     def test_a_cancelled_one_is_never_sent_and_its_reply_says_aborted(self) -> None:
