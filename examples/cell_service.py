@@ -1,4 +1,4 @@
-"""A service that runs cells for many users, each in a kernel of their own.
+"""A service that runs cells for many users, each in a kernel of their own, which is claimed from a pool.
 
     python examples/cell_service.py ada bob        prints its port, and a token for each of them
 
@@ -23,7 +23,7 @@ from asyncio import StreamReader, StreamWriter
 from contextlib import closing, suppress
 from typing import Any, Self
 
-from kernelbridge import Bridge, BridgeError, Execution, launch
+from kernelbridge import Bridge, BridgeError, Execution, KernelPool
 
 SHOWN = {"stream", "display_data", "update_display_data", "execute_result", "error", "clear_output"}
 LONGEST = 2**20  # bytes of a line
@@ -45,6 +45,7 @@ class CellService:
         self.admitting = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
+        self.pool = KernelPool(size=1)
         self.server = await asyncio.start_server(self.serve, "127.0.0.1", limit=LONGEST)
         self.port: int = self.server.sockets[0].getsockname()[1]
         return self
@@ -55,7 +56,7 @@ class CellService:
         for client in clients:
             client.cancel()
         await asyncio.gather(*clients, return_exceptions=True)
-        await asyncio.gather(*(bridge.aclose() for bridge in self.bridges.values()))
+        await asyncio.gather(self.pool.aclose(), *(bridge.aclose() for bridge in self.bridges.values()))
 
     async def serve(self, reader: StreamReader, writer: StreamWriter) -> None:
         with suppress(OSError), closing(writer):
@@ -87,8 +88,9 @@ class CellService:
                 if absent is None:
                     raise Refusal(f"all {self.kernels} kernels are in use")
                 await self.bridges.pop(absent).aclose()
-            self.bridges[user] = bridge = self.bridges.pop(user, None) or launch()
-        await (bridge.arestart() if bridge.status == "dead" else bridge.ready())
+            self.bridges[user] = bridge = self.bridges.pop(user, None) or await self.pool.aclaim()
+        if bridge.status == "dead":
+            await bridge.arestart()
         return bridge
 
     async def run_cells(self, bridge: Bridge, reader: StreamReader, writer: StreamWriter) -> None:
