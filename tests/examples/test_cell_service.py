@@ -165,7 +165,8 @@ def test_who_is_not_known_is_sent_away() -> None:
                 client.writer.write(b"x" * 2 * LONGEST)
                 while (await client.receive())["type"] != "gone":
                     pass
-            assert service.bridges == service.clients == {}
+            assert not service.bridges
+            assert not service.clients
 
     ends(main())
 
