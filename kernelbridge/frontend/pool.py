@@ -67,9 +67,12 @@ class KernelPool:
     """Keeps `size` kernels of one kind started, and hands them out. Any thread and any event loop may use it.
 
     Takes the name of their kernelspec; how many wait; how many may start at once; `warm_up`, code that each runs when
-    it has started (imports, say); `setup`, for languages other than Python: what makes the code that a claim runs; and
-    what `launch` takes. The pool is there at once, and its kernels some time later: `wait_ready` waits for them, as a
-    claim does for its own. Raises `NoSuchKernelError`.
+    it has started (imports, say; a kernel's first cell takes it longer than the next); `setup`, for languages other
+    than Python: what makes the code that a claim runs; and what `launch` takes, whose `on_death` begins with the claim,
+    and whose `restart_limit` also bounds how many kernels in a row may fail to start or die while they wait.
+
+    The pool is there at once, and its kernels some time later: `wait_ready` waits for them, as a claim does for its
+    own. Raises `NoSuchKernelError`.
     """
 
     def __init__(

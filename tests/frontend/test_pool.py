@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import signal
 import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -228,6 +230,22 @@ class TestDeaths:
             pytest.raises(KernelStartError, match="exit status 3"),
         ):
             pool.claim()
+
+    @pytest.mark.slow
+    def test_claims_are_served_while_kernels_are_killed_in_whatever_state_they_are(self) -> None:
+        chance = random.Random(1)
+
+        def claim(number: int) -> str:
+            with pool.claim(env={"NUMBER": str(number)}) as bridge:
+                with pool._lock:
+                    held = list(pool._starter.held)
+                process = chance.choice(held)._link.process if held else None
+                if process is not None:
+                    process.signal(signal.SIGKILL)
+                return output(bridge, "import os; print(os.environ['NUMBER'])")
+
+        with KernelPool(size=4, restart_limit=1000) as pool, ThreadPoolExecutor(4) as threads:
+            assert list(threads.map(claim, range(40))) == [f"{number}\n" for number in range(40)]
 
     def test_a_fault_of_the_pool_ends_its_claims(self, monkeypatch: pytest.MonkeyPatch) -> None:
         def fail(*_: Any, **__: Any) -> Bridge:
