@@ -5,9 +5,9 @@
             bridge.execute("1 + 1").result()                await bridge.execute("1 + 1")
 
 A claim takes a kernel that waits, sets it up, and hands its bridge over: from then on it is a bridge like any other,
-which its new owner closes. Another kernel starts in its place. Decided is that in stock.py. What takes its time, starts
-and ends, is done on a thread (starter.py); all else where it happens, under one lock: on the claimer's thread, and on
-those of the bridges.
+which its new owner closes. Another kernel starts in its place. Who gets what, and when one starts, is decided in
+stock.py. Starts and ends take their time and are a thread's (starter.py); all else is done where it happens, on the
+claimer's thread or a bridge's, under one lock.
 
 A kernel that waits costs a ping every 1.5 s. If it dies it is replaced.
 """
@@ -223,11 +223,12 @@ class KernelPool:
             if self._ended is not None:
                 raise self._ended()
             self._claims.add(claim)
-            claim.bridge = self._stock.claim(claim)
-        if claim.bridge is None:
+            # What the claim has may be another's doing from here on.
+            claim.bridge = bridge = self._stock.claim(claim)
+        if bridge is None:
             self._starter.ring()
         else:
-            self._set_up(claim, claim.bridge)
+            self._set_up(claim, bridge)
         return claim
 
     def _code(self, cwd: str | None, env: Mapping[str, str | None]) -> str:

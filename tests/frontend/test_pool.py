@@ -124,6 +124,47 @@ class TestClaims:
             KernelPool(starts=0)
 
 
+class _Held:
+    """A lock that its thread lets go of, once, and then waits until something has happened that it has caused."""
+
+    def __init__(self, lock: threading.Lock, cause: threading.Event, happened: threading.Event) -> None:
+        self._lock = lock
+        self._cause = cause
+        self._happened = happened
+        self._thread = threading.current_thread()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+        if threading.current_thread() is self._thread and not self._cause.is_set():
+            self._cause.set()
+            assert self._happened.wait(DEADLINE)
+
+
+def test_a_kernel_that_starts_right_behind_a_claim_is_set_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    may_start, has_it = threading.Event(), threading.Event()
+    claims: list[Any] = []
+
+    def launch_late(*arguments: Any, **options: Any) -> Bridge:
+        assert may_start.wait(DEADLINE)
+        return launch(*arguments, **options)
+
+    def set_up_and_tell(pool: KernelPool, claim: Any, bridge: Bridge) -> None:
+        claims.append(claim)
+        set_up(pool, claim, bridge)
+        has_it.set()
+
+    set_up = KernelPool._set_up
+    monkeypatch.setattr("kernelbridge.frontend.starter.launch", launch_late)
+    monkeypatch.setattr(KernelPool, "_set_up", set_up_and_tell)
+    with KernelPool(size=1, starts=1) as pool:
+        monkeypatch.setattr(pool, "_lock", _Held(pool._lock, may_start, has_it))
+        pool.claim(cwd="/").close()
+    assert len(claims) == 1
+
+
 class TestBounds:
     def test_no_more_start_at_once_than_may_and_no_more_wait(self, monkeypatch: pytest.MonkeyPatch) -> None:
         launched: list[Bridge] = []
