@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SNIPPETS = [
     (section.partition("\n")[0], snippet)
-    for section in re.split(r"^## ", README, flags=re.M)[1:]
+    for section in re.split(r"^###? ", README, flags=re.M)[1:]
     for snippet in re.findall(r"^```python\n(.*?)^```", section, re.S | re.M)
 ]
 
@@ -22,11 +22,15 @@ SNIPPETS = [
 def test_the_readme_has_a_snippet_for_each_use() -> None:
     assert [title for title, _ in SNIPPETS] == [
         "Run a notebook",
-        "Embed in a program with threads",
-        "Outlive a kernel",
+        "Hold a kernel",
+        "In asyncio",
+        "What becomes of an execution",
+        "Deaths and restarts",
+        "The stream",
+        "Outputs",
+        "Which kernel, and where",
         "Claim a kernel that has started",
         "Run cells beside each other",
-        "Embed in asyncio",
         "Give Jupyter's own tools a bridge",
         "Embed a kernel in your program",
         "Write a kernel",
@@ -53,11 +57,15 @@ def test_snippet(title: str, snippet: str, tmp_path: Path) -> None:
 
 EXPECTED = {
     "Run a notebook": ["failure: None"],
-    "Embed in a program with threads": ["one\n42\nok\n", "stream\n", "['"],
-    "Outlive a kernel": ["kernel 'kernelbridge' ended with exit status 3\nok\n"],
+    "Hold a kernel": ["one\n42\nok\n['"],
+    "In asyncio": ["execute_input", "'text': '0\\n", "ok\n"],
+    "What becomes of an execution": ["True aborted\ninterrupted aborted interrupted True\n"],
+    "Deaths and restarts": ["kernel 'kernelbridge' ended with exit status 3\nok\n"],
+    "The stream": [" stream\n", " status\nresync\nSnapshot(status='idle', running=(), comms=())\n"],
+    "Outputs": ["""['a\\nb\\n', {'text/plain': "'d'"}]\n256 100002\n"""],
+    "Which kernel, and where": ["seen by both 42\n[["],
     "Claim a kernel that has started": ["/ Ada\n"],
     "Run cells beside each other": ["ok\n"],
-    "Embed in asyncio": ["execute_input", "'text': '0\\n", "ok\n"],
     "Give Jupyter's own tools a bridge": ["42\n"],
     "Embed a kernel in your program": ["the program's own: [3, 4, 5] 12\nin a cell: 12\n"],
     "Write a kernel": ["HELLO\n"],
