@@ -62,13 +62,13 @@ class ExecutionOutputs:
         name, texts = "", list[str]()
         for message in collected:
             content = message.content
-            if message.header.msg_type == "stream" and type(text := content.get("text")) is str:
+            if message.msg_type == "stream" and type(text := content.get("text")) is str:
                 if content.get("name") != name:
                     self._add_stream(name, texts)
                     name, texts = str(content.get("name")), []
                 texts.append(text)
                 continue
-            if message.header.msg_type == "status":
+            if message.msg_type == "status":
                 continue
             self._add_stream(name, texts)
             texts = []

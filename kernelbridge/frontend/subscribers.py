@@ -58,7 +58,7 @@ class Filter:
     parent_id: str | None = None
 
     def passes(self, message: Message) -> bool:
-        return (self.types is None or message.header.msg_type in self.types) and (
+        return (self.types is None or message.msg_type in self.types) and (
             self.parent_id is None or message.parent_id == self.parent_id
         )
 

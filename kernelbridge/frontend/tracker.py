@@ -154,7 +154,7 @@ class Tracker:
                     self._strays.count("iopub", "unknown parent", message.msg_type, logging.INFO)
             if execution is not None:
                 fresh.append(message)
-            msg_type = message.header.msg_type
+            msg_type = message.msg_type
             if msg_type == "stream":
                 continue
             if execution is not None and msg_type == execution.begins_with:
