@@ -39,8 +39,9 @@ _MORE = int(zmq.NOBLOCK | zmq.SNDMORE)
 _EVENTS = int(zmq.EVENTS)
 _POLLIN = int(zmq.POLLIN)
 
-# What `Socket.send` comes down to, without the options of other kinds of sockets, which cost more than the frame.
+# What sending and receiving come down to, without options of other kinds of sockets, which cost more than the frame.
 _send: Callable[..., object] = backend.Socket.send
+_recv: Callable[..., zmq.Frame] = backend.Socket.recv
 
 _READS_IN_A_ROW = 100
 """How many messages are read from one socket before the others, and the channel bridge, get their turn."""
@@ -203,12 +204,18 @@ class SocketBridge(Service, Generic[T]):
     def _read(self, socket: Socket) -> bool:
         """Read a row of messages from a socket that has one. Returns whether there may be more."""
         read, after_reads = self._readers[socket]
-        left = _READS_IN_A_ROW
-        more = True
+        read(receive(socket))
+        more = _readable(socket)
+        left = _READS_IN_A_ROW - 1
         while more and left:
-            read(receive(socket))
-            left -= 1
-            more = _readable(socket)
+            # Where there is a second there are mostly many: it costs less to be told once that there is no more.
+            try:
+                frames = receive(socket)
+            except zmq.Again:
+                more = False
+            else:
+                read(frames)
+                left -= 1
         if after_reads is not None:
             after_reads()
         return more
@@ -224,7 +231,7 @@ def receive(socket: Socket) -> list[Frame]:
     frames: list[Frame] = []
     more = True
     while more:
-        frame = socket.recv(_LAST, copy=False)
+        frame = _recv(socket, _LAST, False)
         frames.append(frame.bytes if len(frame) < ZERO_COPY_BYTES else frame.buffer)
         more = frame.more
     return frames

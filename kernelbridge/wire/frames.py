@@ -117,14 +117,15 @@ def decode(
         raise WireError(f"no delimiter among {len(frames)} frames") from None
     if len(frames) < start + 6:
         raise WireError(f"only {len(frames) - start - 1} frames behind the delimiter, at least 5 make a message")
-    limits.check(frames)
-    # The parsers want bytes; only a buffer may stay a view of the socket's memory.
-    signature, header_json, parent_text, metadata_text, content_text = map(bytes, frames[start + 1 : start + 6])
-    signed = (header_json, parent_text, metadata_text, content_text)
-    if not signer.verify(signature, signed):
+    if limits is not NO_LIMITS:
+        limits.check(frames)
+    signature, header_text, parent_text, metadata_text, content_text = signed = frames[start + 1 : start + 6]
+    if not signer.verify(signature, signed[1:]):
         raise WireError("wrong signature")
-    if guard is not None and signer.enabled and guard.is_replay(signature):
+    if guard is not None and signer.enabled and guard.is_replay(bytes(signature)):
         raise WireError("replayed message")
+    # What is kept must not be a view of the socket's memory.
+    header_json = bytes(header_text)
     msg_type = texts_of(unpack(header_json))[1]
     # xeus kernels write null where there is no metadata.
     metadata = {} if metadata_text in (b"{}", b"null") else unpack(metadata_text)
@@ -136,7 +137,7 @@ def decode(
     return Message(
         header_json,
         content,
-        _parent(parent_text),
+        _parent(bytes(parent_text)),
         metadata,
         list(frames[start + 6 :]),
         list(map(bytes, frames[:start])),

@@ -35,7 +35,7 @@ class Signer:
         self._inner = hashlib.new(name, bytes(byte ^ 0x36 for byte in padded))
         self._outer = hashlib.new(name, bytes(byte ^ 0x5C for byte in padded))
 
-    def sign(self, parts: Iterable[bytes]) -> bytes:
+    def sign(self, parts: Iterable[bytes | memoryview]) -> bytes:
         """Return the signature of `parts` one after the other: hexadecimal, or empty without a key."""
         if not self.enabled:
             return b""
@@ -46,7 +46,7 @@ class Signer:
         outer.update(inner.digest())
         return outer.hexdigest().encode()
 
-    def verify(self, signature: bytes, parts: Iterable[bytes]) -> bool:
+    def verify(self, signature: bytes | memoryview, parts: Iterable[bytes | memoryview]) -> bool:
         """Return whether `signature` is that of the joined `parts`. Takes the same time wherever they differ."""
         return not self.enabled or hmac.compare_digest(self.sign(parts), signature)
 
