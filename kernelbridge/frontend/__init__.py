@@ -22,6 +22,7 @@ The threads poll, decode, ask the pure parts, and send:
     channels.py     Channels: a kernel's five; Settings: how it is held
     outbox.py       what is asked of a kernel, kept until it may be sent
     answers.py      how input requests are answered
+    threads.py      how the threads of a kernel begin and end together
     link.py         Link: one kernel, from its start to its end
     requests.py     what is asked on Shell
     subshell.py     Subshell: asked beside the main shell (JEP 91)

@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, Any, Literal
 import zmq
 
 from kernelbridge.bridges.service import Service
-from kernelbridge.bridges.socket_bridge import Context
 from kernelbridge.frontend.answers import Answers
 from kernelbridge.frontend.channel import Wiring
 from kernelbridge.frontend.channels import Channels, SendingChannel, Settings
@@ -45,6 +44,7 @@ from kernelbridge.frontend.registration import Registration
 from kernelbridge.frontend.shell import Shell
 from kernelbridge.frontend.stdin import Stdin
 from kernelbridge.frontend.subscribers import Batch, Snapshot, Subscribers
+from kernelbridge.frontend.threads import Threads
 from kernelbridge.frontend.tracker import Tracker, settle
 from kernelbridge.wire.connection import Channel as ChannelName
 from kernelbridge.wire.connection import ConnectionInfo
@@ -76,6 +76,7 @@ class Link:
         self.strays: Strays = Strays() if former is None else former.strays
         self._on_death = on_death
         self.ready: Future[None] = Future()
+        """Done when the kernel is ready, or will not be. One that is replaced before leaves it to its successor."""
         self.ready.set_running_or_notify_cancel()
         self.info: dict[str, Any] = {}
         """Content of the kernel_info_reply; empty until the kernel is ready."""
@@ -84,17 +85,14 @@ class Link:
         self.process: KernelProcess | None = None
         self.second_start: Callable[[], None] | None = None
         """Starts the kernel in another way, once, when its process has ended before it was ready. For `launch`."""
-        self.registration: Registration | None = None
-        """Where a kernel reports its ports, if it does."""
         self.attempt = 1
         """Which start this is. Written with `second_start`: what an earlier one has yet to open must stay closed."""
-        self._owns_context = settings.context is None
-        self._context: Context = zmq.Context() if settings.context is None else settings.context
         # Orders the stream. Guards what stands below it. Taken by the IOPub thread once for a batch, by Shell and
         # Control once for a reply, by a caller once for a request; never held while anything is waited for or settled.
         self.ordering: threading.Lock = threading.Lock() if former is None else former.ordering
         self.tracker = Tracker(self.session, self.strays, self.clock.monotonic)
         self.outbox = Outbox(settings, self.session, self.ordering, self.tracker)
+        self._threads = Threads(settings.context, self.ordering, self.outbox)
         self.subscribers: Subscribers = Subscribers(self.ordering) if former is None else former.subscribers
         if former is None:
             self.subscribers.snapshot = self.snapshot
@@ -111,8 +109,6 @@ class Link:
         self._said_last = False
         # The process of the first start, whose thread makes the second one.
         self._former: KernelProcess | None = None
-        # Held by whoever joins the channels' threads and ends the context; taken before `ordering`, never after.
-        self._tearing = threading.Lock()
         self.home = Home(self.ordering, self.strays, self.outbox.cancel, settings.output_store)
         self.interrupter = Interrupter(self)
         self._answers = Answers(self)
@@ -126,6 +122,11 @@ class Link:
             return "starting" if self.waits_for is None else "restarting"
         said = self.tracker.status
         return "idle" if said == "starting" else said
+
+    @property
+    def is_starting(self) -> bool:
+        """Whether somebody waits for it: it is neither ready nor given up."""
+        return self.fate == "alive" and not self.outbox.is_open
 
     @property
     def ready_seconds(self) -> float | None:
@@ -152,7 +153,7 @@ class Link:
     def open(self, connection: ConnectionInfo, attempt: int = 1) -> None:
         """Connect the channels. Does nothing when the bridge has been closed, or another start been made, meanwhile."""
         wiring = Wiring(
-            self._context,
+            self._threads.context,
             self.clock,
             connection,
             self.session.session_id.encode(),
@@ -161,10 +162,12 @@ class Link:
             self.strays,
             self.crashed,
         )
-        with self._tearing:
+
+        def channels() -> Channels | None:
             if self.fate != "alive" or attempt != self.attempt:
-                return
-            channels = Channels(
+                return None
+            self.connection = connection
+            return Channels(
                 Shell(
                     wiring,
                     self.session,
@@ -181,17 +184,13 @@ class Link:
                 Stdin(wiring, self._answers.requested),
                 Heartbeat(wiring, self.settings.beat_seconds, self._silent),
             )
-            with self.ordering:
-                self.outbox.channels = channels
-                self.connection = connection
-            # Shell last: it is the one that says that the kernel is ready.
-            for channel in reversed(channels.all()):
-                channel.start()
+
+        self._threads.begin(channels)
 
     def register(self, kernel_id: str, ip: str, on_ports: Callable[[dict[ChannelName, int]], None]) -> int:
         """Return the port at which the kernel of this id is to report its ports. `on_ports` is called with them."""
         registration = Registration(
-            self._context,
+            self._threads.context,
             self.clock,
             ip=ip,
             kernel_id=kernel_id,
@@ -202,10 +201,7 @@ class Link:
             on_late=partial(self._late, "it has not reported its ports"),
             on_crash=self.crashed,
         )
-        with self.ordering:
-            self.registration = registration
-        registration.start()
-        return registration.port
+        return self._threads.register(registration)
 
     def opened(self, connection: ConnectionInfo, attempt: int) -> None:
         """Do what `open` does where nobody could take its exception: the start fails instead."""
@@ -306,9 +302,7 @@ class Link:
         if self._starts_again():
             return
         finished = threading.Event()
-
-        with self._tearing, self.ordering:
-            channels = self.outbox.channels
+        channels = self._threads.begun()
 
         def end() -> None:
             if channels is not None:
@@ -321,7 +315,7 @@ class Link:
         else:
             channels.when_read(end)
             finished.wait()
-        self._tear_down()
+        self._threads.end()
 
     def _starts_again(self) -> bool:
         """Make the second start, if there is one and it is of use. What was asked for is still held: none is lost."""
@@ -333,7 +327,7 @@ class Link:
             self._former = self.process
             if self.outbox.channels is not None:
                 self.outbox.channels.forget_unsent()
-        self._stop_channels()
+        self._threads.stop()
         try:
             start()
         except (BridgeError, WireError, OSError, zmq.ZMQError) as error:
@@ -353,7 +347,7 @@ class Link:
         if not was_ready:
             self.ready.set_exception(error())
         settle(ended)
-        self._release_channels()
+        self._threads.release()
         self._on_death(self)
 
     def _say_last(self, state: Literal["dead", "restarting"]) -> None:
@@ -380,26 +374,20 @@ class Link:
         if self.process is not None:
             self.process.end(0)
 
-    def _end_all(
-        self,
-        fate: Literal["replaced", "closed"],
-        error: Callable[[], Exception],
-        first: Callable[[], None] = lambda: None,
-    ) -> None:
-        """End what is open and refuse what comes. `first` is called under the lock, before that."""
+    def refuse(self) -> None:
+        """End what is open because the bridge is closed, and begin nothing any more. Waits for nothing."""
+
+        def error() -> BridgeClosedError:
+            return BridgeClosedError("the bridge was closed")
+
         with self.ordering:
-            first()
-            was_starting = self.fate == "alive" and not self.outbox.is_open
-            if self.fate not in ("replaced", "closed"):
-                self.fate = fate
+            was_starting = self.is_starting
+            if self.fate != "replaced":
+                self.fate = "closed"
             ended = self.tracker.end_all(error)
         if was_starting:
             self.ready.set_exception(error())
         settle(ended)
-
-    def refuse(self) -> None:
-        """End what is open because the bridge is closed, and begin nothing any more. Waits for nothing."""
-        self._end_all("closed", lambda: BridgeClosedError("the bridge was closed"))
 
     def give_way(self, take_over: Callable[[], None]) -> None:
         """End what is open because the kernel is restarted. Nothing that it still says is handed out (contract F8).
@@ -407,12 +395,13 @@ class Link:
         `take_over` is called under the lock that orders the stream: between what this kernel has said and what the next
         one will.
         """
-
-        def first() -> None:
+        with self.ordering:
             take_over()
             self._say_last("restarting")
-
-        self._end_all("replaced", lambda: KernelDiedError(f"kernel {self.name!r} was restarted"), first)
+            if self.fate != "closed":
+                self.fate = "replaced"
+            ended = self.tracker.end_all(lambda: KernelDiedError(f"kernel {self.name!r} was restarted"))
+        settle(ended)
 
     def close(self, grace: float) -> None:
         """End everything. A launched kernel is shut down, and killed if it has not ended within `grace` seconds.
@@ -432,38 +421,9 @@ class Link:
         if self._former is not None:
             self._former.wait()
             self._former.stop()
-        self._tear_down()
+        self._threads.end()
 
     def _ask_to_shut_down(self) -> None:
         request = Message(self.session.header("shutdown_request"), {"restart": self.fate == "replaced"})
         with self.ordering:
             self.outbox.put("control", encode(request, self.settings.signer, self.settings.limits))
-
-    def _release_channels(self) -> None:
-        """Tell the channels' threads to end. Does not wait for them, and so may be called on one of them."""
-        for service in self._open_services():
-            service.wake()
-
-    def _open_services(self) -> tuple[Service, ...]:
-        with self.ordering:
-            open_channels = self.outbox.channels
-            channels: tuple[Service, ...] = () if open_channels is None else open_channels.all()
-            return channels if self.registration is None else (self.registration, *channels)
-
-    def _stop_channels(self) -> None:
-        registration = self.registration
-        if registration is not None:
-            # Without the lock: its thread may be about to open the channels.
-            registration.stop()
-        with self._tearing:
-            for service in self._open_services():
-                service.stop()
-            with self.ordering:
-                self.outbox.channels = self.registration = None
-
-    def _tear_down(self) -> None:
-        self._stop_channels()
-        with self._tearing:
-            if self._owns_context and not self._context.closed:
-                # Like term(), but also closes what a channel that could not be started has left.
-                self._context.destroy(0)

@@ -81,6 +81,9 @@ class Lives:
                     raise BridgeClosedError("the bridge was closed")
                 self.link = link
                 link.subscribers.snapshot = link.snapshot
+                if former.is_starting:
+                    # Whoever waits for the kernel waits for this one now.
+                    link.ready = former.ready
 
             try:
                 former.give_way(take_over)

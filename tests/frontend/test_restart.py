@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -263,14 +265,16 @@ def test_a_bridge_that_is_closed_while_it_restarts(when: str, monkeypatch: pytes
 
 
 def test_two_restarts_at_once_are_two_restarts() -> None:
-    with launch() as bridge:
+    """Both wait for the kernel that is there in the end, and so does whoever waited for the first one."""
+    with closing(launch()) as bridge:
         subscription = bridge.subscribe()
-        threads = [threading.Thread(target=bridge._restart, args=(0,)) for _ in range(2)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(DEADLINE)
-        bridge.wait_ready(DEADLINE)
+        with ThreadPoolExecutor(3) as threads:
+            waiting = [
+                threads.submit(bridge.wait_ready),
+                *(threads.submit(bridge.restart, grace=0) for _ in range(2)),
+            ]
+            for one in waiting:
+                one.result(DEADLINE)
         assert output(bridge, "print(1)") == "1\n"
     states = [message.content.get("execution_state") for message in subscription]
     assert states.count("restarting") == 2

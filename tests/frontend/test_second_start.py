@@ -16,6 +16,7 @@ from kernelbridge.frontend.errors import KernelStartError
 from kernelbridge.frontend.files import Files
 from kernelbridge.frontend.link import Link
 from kernelbridge.frontend.process import Exit, KernelProcess
+from kernelbridge.frontend.threads import Threads
 
 DEADLINE = 60.0
 
@@ -92,7 +93,7 @@ def test_a_kernel_that_was_ready_when_its_start_had_failed_is_not_taken_for_the_
 ) -> None:
     """Its answers are read when its process has ended already; what was asked for waits for the second start."""
     opened, ready = threading.Event(), list[bool]()
-    open_channels, exited, stop_channels = Link.open, Link.exited, Link._stop_channels
+    open_channels, exited, stop_channels = Link.open, Link.exited, Threads.stop
 
     def open_and_tell(link: Link, *arguments: Any) -> None:
         open_channels(link, *arguments)
@@ -102,16 +103,16 @@ def test_a_kernel_that_was_ready_when_its_start_had_failed_is_not_taken_for_the_
         assert opened.wait(DEADLINE)
         exited(link, how)
 
-    def be_ready_before(link: Link) -> None:
+    def be_ready_before(threads: Threads) -> None:
         if not ready:
-            assert link.outbox.channels is not None
-            link.outbox.channels.shell._on_ready({}, False)
-            ready.append(link.outbox.is_open)
-        stop_channels(link)
+            assert threads._outbox.channels is not None
+            threads._outbox.channels.shell._on_ready({}, False)
+            ready.append(threads._outbox.is_open)
+        stop_channels(threads)
 
     monkeypatch.setattr(Link, "open", open_and_tell)
     monkeypatch.setattr(Link, "exited", exit_when_opened)
-    monkeypatch.setattr(Link, "_stop_channels", be_ready_before)
+    monkeypatch.setattr(Threads, "stop", be_ready_before)
     with pytest.raises(KernelStartError, match="boom"):
         launch("bad").__enter__()
     assert ready == [False]

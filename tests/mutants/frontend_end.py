@@ -261,9 +261,8 @@ FAULTS = (
     Fault(
         "a crash leaves what is open open",
         FRONTEND + "link.py",
-        "        self._die(None)\n        if self.process is not None:\n            self.process.end(0)\n\n"
-        "    def _end_all",
-        '        self.fate = "dead"\n\n    def _end_all',
+        'thread crashed: {failure!r}")\n        self._die(None)\n',
+        'thread crashed: {failure!r}")\n        self.fate = "dead"\n',
         "a crash is heard",
         (BRIDGE,),
     ),
