@@ -29,15 +29,16 @@ class Ping:
 class Heartbeat(Channel[Ping]):
     """Pings when it connects, every `beat_seconds` after the first echo (None: no more), and when it is asked to.
 
-    `on_hung` is called on the thread at each ping for which the kernel seems to be hung.
+    `on_silence` is called on the thread, as often, while the kernel does not echo any more or, after the time that this
+    takes, has not begun to: it is given whether it ever has.
     """
 
     channel = "hb"
     kind = zmq.DEALER
 
-    def __init__(self, wiring: Wiring, beat_seconds: float | None, on_hung: Callable[[], None]) -> None:
+    def __init__(self, wiring: Wiring, beat_seconds: float | None, on_silence: Callable[[bool], None]) -> None:
         super().__init__(wiring)
-        self._on_hung = on_hung
+        self._on_silence = on_silence
         # Owned by the thread.
         self._pulse = Pulse(beat_seconds)
         self._waiting = False
@@ -59,6 +60,7 @@ class Heartbeat(Channel[Ping]):
         # A ping that nobody answers is not worth waiting for.
         self.linger = 0
         self.perform(Ping())
+        self._pulse.begin(self.clock.monotonic())
 
     def perform(self, item: Ping) -> None:
         if not self._waiting:
@@ -69,16 +71,18 @@ class Heartbeat(Channel[Ping]):
         return self._pulse.due()
 
     def on_deadline(self) -> None:
-        if self._pulse.beat(self.clock.monotonic()) == "hung":
-            self._on_hung()
-        # One that was hung may come back, and an echo may have been lost.
-        self._waiting = True
-        send(self.socket, _PING)
+        said = self._pulse.beat(self.clock.monotonic())
+        if said in ("mute", "hung"):
+            self._on_silence(said == "hung")
+        if said in ("ping", "hung"):
+            # One that was hung may come back, and an echo may have been lost.
+            self._waiting = True
+            send(self.socket, _PING)
 
     def read(self, frames: list[Frame]) -> None:
         self._waiting = False
         if frames == _PING:
             self._last_beat = self.clock.monotonic()
-            self._pulse.echoed(self._last_beat)
+            self._pulse.echoed()
         else:
             self.wiring.strays.count(self.channel, "not an echo", f"{len(frames)} frames")

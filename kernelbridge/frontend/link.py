@@ -274,11 +274,13 @@ class Link:
             self.outbox.release()
         settle(ended)
 
-    def _silent(self) -> None:
+    def _silent(self, ever_echoed: bool = True) -> None:
         """Judge, on Heartbeat's thread, a kernel that does not echo (liveness.py)."""
         state = None if self.process is None else self.process.state()
         with self.ordering:
             starting, works = not self.outbox.is_open, self.tracker.status == "busy"
+        if not ever_echoed and state != "stopped":
+            return
         # Whoever starts has its own time to become ready.
         if state == "traced" or (starting and state != "stopped") or (works and state == "runs"):
             self.strays.count("hb", "no echo", f"of a kernel whose process is there: {state}")

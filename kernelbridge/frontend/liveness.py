@@ -5,11 +5,11 @@ at once. A process that is there but does nothing any more is known by its silen
 `BEAT_SECONDS`, and is hung when it has left `MISSES` pings in a row without an echo. With 1.5 s that is known at the
 latest 6 s after its last echo. The consequences are the link's, and happen once, whichever detector is first.
 
-Silence alone is not death. A kernel that has never echoed is not watched: it may not know how to. One that has yet to
-become ready has a time for that. And one whose process is seen to run, and which works, is left to its work: there are
-kernels that echo on the thread that computes. One that a debugger holds is left alone, too. A process that was stopped
-(SIGSTOP) is hung, whatever it did. Where no process can be seen, because it was connected to or is elsewhere, silence
-decides.
+Silence alone is not death. A kernel that has never echoed may not know how to. One that has yet to become ready has a
+time for that. And one whose process is seen to run, and which works, is left to its work: there are kernels that echo
+on the thread that computes. One that a debugger holds is left alone, too. A process that was stopped (SIGSTOP) is hung,
+whatever it did before, and also where it had no time to echo. Where no process can be seen, because it was connected to
+or is elsewhere, silence decides.
 
 A launched kernel that is hung is killed: nobody listens to it any more, so it must not go on if it is continued
 (SIGCONT) later. One that is continued before has only been late. A kernel that was connected to is left alone, and can
@@ -36,31 +36,35 @@ STABLE_SECONDS: Final = 10.0
 class Pulse:
     """What the echoes say. Takes the `seconds` between pings, None for a kernel that is not to be watched.
 
-    Takes times in seconds on any scale. Owned by the Heartbeat thread, which pings once by itself: the first echo
-    begins the watch.
+    Takes times in seconds on any scale. Owned by the Heartbeat thread, which pings once by itself.
     """
 
     def __init__(self, seconds: float | None) -> None:
         self._seconds = seconds
         self._missed = 0
         self._echoed = False
+        self._ever_echoed = False
         self._due: float | None = None
 
-    def echoed(self, now: float) -> None:
-        """Learn of an echo, of whichever ping: the kernel lives."""
-        self._echoed = True
-        self._missed = 0
-        if self._due is None and self._seconds is not None:
+    def begin(self, now: float) -> None:
+        """Learn that the first ping was sent."""
+        if self._seconds is not None:
             self._due = now + self._seconds
+
+    def echoed(self) -> None:
+        """Learn of an echo, of whichever ping: the kernel lives."""
+        self._echoed = self._ever_echoed = True
+        self._missed = 0
 
     def due(self) -> float | None:
         """Return when `beat` is to be called."""
         return self._due
 
-    def beat(self, now: float) -> Literal["ping", "hung"]:
+    def beat(self, now: float) -> Literal["ping", "wait", "mute", "hung"]:
         """Say what is to be done now that it is due. A kernel that is hung is so at each beat, until it echoes.
 
-        What has come must have been told before: so a frontend that was itself stopped counts one miss at most.
+        One that has never echoed is `mute` instead, and is not pinged again: the first ping waits for it. What has come
+        must have been told before: so a frontend that was itself stopped counts one miss at most.
         """
         if self._seconds is not None:
             # From now on, and not from when it was due: each ping has its full time.
@@ -69,7 +73,9 @@ class Pulse:
             self._echoed = False
             return "ping"
         self._missed += 1
-        return "hung" if self._missed >= MISSES else "ping"
+        if self._missed < MISSES:
+            return "ping" if self._ever_echoed else "wait"
+        return "hung" if self._ever_echoed else "mute"
 
 
 class Restarts:

@@ -14,6 +14,7 @@ from typing import Final
 
 from kernelbridge.frontend.processes import kill_marked, seen
 from kernelbridge.testing import DEADLINE
+from kernelbridge.wire.connection import KERNEL_FOLDER_PREFIX
 from tests.support.leftovers import child_processes, nothing_left
 from tests.support.running import install_deno
 
@@ -56,7 +57,9 @@ class Room:
             yield mark
         assert not (left := processes(mark)), f"processes are left: {left}"
         assert not (children := set(child_processes()) - children_before), f"child processes are left: {children}"
-        files = [str(file) for folder in (self.runtime, self.temporary) for file in folder.glob("**/*")]
+        # What a kernel that was killed leaves there of its own is none of the library's.
+        sockets = self.temporary.glob(f"{KERNEL_FOLDER_PREFIX}*")
+        files = [str(file) for file in (*self.runtime.glob("**/*"), *sockets)]
         assert not files, f"files are left: {files}"
 
     def clear(self, step: str) -> None:

@@ -80,16 +80,18 @@ class TestFinds:
 
     @pytest.fixture
     def room(self, tmp_path: Path) -> Room:
-        (tmp_path / "t").mkdir()
+        for folder in "rt":
+            (tmp_path / folder).mkdir()
         return Room(tmp_path)
 
     def test_a_step_that_leaves_nothing(self, room: Room) -> None:
         with room.emptied("kill-0") as mark:
             subprocess.run(["true"], env=os.environ | mark, check=True)
 
-    def test_a_file(self, room: Room) -> None:
+    @pytest.mark.parametrize("file", ["r/kernel-1.json", "t/kernelbridge-1"])
+    def test_a_file(self, file: str, room: Room, tmp_path: Path) -> None:
         with pytest.raises(AssertionError, match="files are left"), room.emptied("kill-0"):
-            (room.temporary / "s-1").touch()
+            (tmp_path / file).touch()
 
     def test_a_process_whosever_child_it_is_which_is_ended(self, room: Room) -> None:
         script = "sleep 1000 & echo $!"

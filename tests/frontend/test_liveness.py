@@ -10,6 +10,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 
 from kernelbridge.frontend.bridge import Bridge, connect, launch
@@ -55,17 +56,23 @@ def until(subscription: Subscription, state: str) -> list[Message]:
 class TestPulse:
     """Times in seconds."""
 
-    def test_a_kernel_that_never_echoed_is_not_watched(self) -> None:
-        assert Pulse(1.5).due() is None
+    def test_a_kernel_that_never_echoed_is_mute_and_pinged_once(self) -> None:
+        pulse = Pulse(1.5)
+        pulse.begin(0.0)
+        assert [pulse.beat(at) for at in (1.5, 3.0, 4.5, 6.0)] == ["wait", "wait", "mute", "mute"]
+        pulse.echoed()
+        assert [pulse.beat(at) for at in (7.5, 9.0, 10.5, 12.0)] == ["ping", "ping", "ping", "hung"]
 
     def test_a_kernel_that_is_not_to_be_watched_is_not(self) -> None:
         pulse = Pulse(None)
-        pulse.echoed(1.0)
+        pulse.begin(0.0)
+        pulse.echoed()
         assert pulse.due() is None
 
     def test_three_misses_in_a_row_are_a_hung_kernel_at_most_6_s_after_its_last_echo(self) -> None:
         pulse = Pulse(1.5)
-        pulse.echoed(0.0)
+        pulse.begin(0.0)
+        pulse.echoed()
         said = []
         while (due := pulse.due()) is not None and "hung" not in said:
             said.append(pulse.beat(due))
@@ -73,22 +80,25 @@ class TestPulse:
 
     def test_an_echo_of_any_ping_begins_the_count_anew(self) -> None:
         pulse = Pulse(1.5)
-        pulse.echoed(0.0)
+        pulse.begin(0.0)
+        pulse.echoed()
         assert [pulse.beat(at) for at in (1.5, 3.0, 4.5)] == ["ping"] * 3
-        pulse.echoed(4.6)
+        pulse.echoed()
         assert [pulse.beat(at) for at in (6.0, 7.5, 9.0, 10.5)] == ["ping", "ping", "ping", "hung"]
 
     def test_a_hung_kernel_is_hung_until_it_echoes(self) -> None:
         pulse = Pulse(1.5)
-        pulse.echoed(0.0)
+        pulse.begin(0.0)
+        pulse.echoed()
         assert [pulse.beat(at) for at in (1.5, 3.0, 4.5, 6.0, 7.5)][3:] == ["hung", "hung"]
-        pulse.echoed(7.6)
+        pulse.echoed()
         assert pulse.beat(9.0) == "ping"
 
     def test_a_frontend_that_was_stopped_itself_counts_one_miss(self) -> None:
         """SIGSTOP, or a laptop that slept: it is late, and what has come meanwhile is told first."""
         pulse = Pulse(1.5)
-        pulse.echoed(0.0)
+        pulse.begin(0.0)
+        pulse.echoed()
         pulse.beat(1.5)
         assert pulse.beat(100.0) == "ping"
         assert pulse.due() == 101.5
@@ -175,6 +185,26 @@ def test_a_stopped_process_is_dead_and_does_not_go_on_when_it_is_continued() -> 
         process.wait()
     assert states(subscription).count("dead") == 1
     assert not any(message.msg_type == "stream" for message in execution.messages)
+
+
+def test_a_process_that_was_stopped_before_it_could_echo_is_dead(kernel_that: Callable[..., str]) -> None:
+    """It need not have shown that it knows how to."""
+    name = kernel_that("import os, signal; os.kill(os.getpid(), signal.SIGSTOP)")
+    bridge = launch(name, transport="tcp", timeout=None, beat_seconds=0.05)
+    with pytest.raises(KernelStartError, match=f"kernel '{name}' was stopped: it has not echoed"):
+        bridge.wait_ready(DEADLINE)
+    bridge.close()
+
+
+def test_a_kernel_that_does_not_know_how_to_echo_lives() -> None:
+    clock = VirtualClock()
+    with ManualKernel(transport="inproc", clock=clock) as kernel:
+        silent = attrs.evolve(kernel.connection, hb_port=kernel.connection.hb_port + 100)
+        with closing(connect(silent, context=kernel.context, clock=clock)) as bridge:
+            kernel.become_ready()
+            bridge.wait_ready(DEADLINE)
+            clock.advance(60)
+            assert (bridge.status, bridge.counters) == ("idle", {})
 
 
 @pytest.mark.slow
