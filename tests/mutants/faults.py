@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.mutants import below, frontend_end, kernel_end, kernel_output, python_kernel
+from tests.mutants import below, frontend_end, kernel_end, kernel_output, kernel_pool, python_kernel
 from tests.mutants.fault import Fault
 
 FAULTS: tuple[Fault, ...] = (
@@ -10,5 +10,6 @@ FAULTS: tuple[Fault, ...] = (
     *kernel_end.FAULTS,
     *below.FAULTS,
     *frontend_end.FAULTS,
+    *kernel_pool.FAULTS,
     *python_kernel.FAULTS,
 )
