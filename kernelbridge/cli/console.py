@@ -26,8 +26,8 @@ def console(kernel: str | None, existing: str | None) -> None:
     """Type cells, run them in a kernel, and see what it shows, in its order.
 
     Enter runs a cell that is complete, and goes on in a new line where it is not. Tab completes, Up and Ctrl-R go back
-    in the kernel's history, Ctrl-C interrupts the cell that runs, Ctrl-D at an empty prompt ends the console. A kernel
-    that was started for it ends with it; one that was there goes on.
+    in the kernel's history. Ctrl-C interrupts the cell that runs; the third one leaves a cell that does not end. Ctrl-D
+    at an empty prompt ends the console. A kernel that was started for it ends with it; one that was there goes on.
 
     Exit status: 0 ended at the terminal; 1 the kernel ended first; 2 the kernel cannot be used, or this is no terminal;
     130 given up by Ctrl-C, 129 or 143 by SIGHUP or SIGTERM.

@@ -51,8 +51,8 @@ class FoundKernel:
     frontends: int | None
     """How many are connected to its IOPub."""
     is_program: bool
-    """Whether its process was given the connection file, and so is the kernel's own; else a kernel is embedded in it,
-    or nobody knows."""
+    """Whether its process listens there and was given the connection file, and so is the kernel's own; else a kernel is
+    embedded in it, or nobody knows."""
 
     @property
     def listens(self) -> bool:
@@ -120,7 +120,8 @@ def _found(
         launcher=parent,
         age=_age_of_file(path) if age is None else age,
         frontends=None if listener is None else listener.connections,
-        is_program=pid is not None and pid in given,
+        # Who was given the file may also be a frontend: it takes a listener to be sure.
+        is_program=listener is not None and pid is not None and pid in given,
     )
 
 

@@ -24,7 +24,7 @@ from typing import Final
 
 from kernelbridge.frontend.errors import BridgeError
 from kernelbridge.frontend.inquiry import ask_once
-from kernelbridge.frontend.inventory import FoundKernel, running_kernels
+from kernelbridge.frontend.inventory import ASK_SECONDS, FoundKernel, running_kernels
 from kernelbridge.wire.connection import ConnectionInfo
 
 GRACE: Final = 5.0
@@ -32,6 +32,8 @@ GRACE: Final = 5.0
 
 INTERRUPT_SECONDS: Final = 2.0
 """How long a kernel has to answer an interrupt_request, before it is taken for one that does not know it."""
+
+_NO_PROCESS: Final = "has no process that is known to be its own"
 
 _LOOK_SECONDS: Final = 0.2
 """How often a new kernel is looked for: nothing tells when a file appears."""
@@ -56,7 +58,7 @@ def stop(kernel: FoundKernel, *, grace: float = GRACE, force: bool = False, rest
         if not force:
             raise OtherKernelError(f"{kernel} has not ended within {grace:g} s; --force kills its process")
         if process is None or kernel.pid is None:
-            raise OtherKernelError(f"{kernel} has not ended within {grace:g} s, and has no process of its own to kill")
+            raise OtherKernelError(f"{kernel} has not ended within {grace:g} s, and {_NO_PROCESS}")
         _signal(kernel.pid, signal.SIGKILL)
         _has_ended(process, time.monotonic() + grace)
 
@@ -73,7 +75,7 @@ def interrupt(kernel: FoundKernel, *, seconds: float = INTERRUPT_SECONDS) -> str
             raise OtherKernelError(f"{kernel} refuses to be interrupted: {replied.get('evalue')}")
         return "request"
     if kernel.pid is None or not kernel.is_program or sys.platform == "win32":
-        raise OtherKernelError(f"{kernel} has not answered within {seconds:g} s, and has no process of its own")
+        raise OtherKernelError(f"{kernel} has not answered within {seconds:g} s, and {_NO_PROCESS}")
     _signal(kernel.pid, signal.SIGINT)
     return "signal"
 
@@ -89,8 +91,7 @@ def restart(kernel: FoundKernel, *, grace: float = GRACE, seconds: float = 10.0)
     stop(kernel, grace=grace, restart=True)
     end = time.monotonic() + seconds
     while (left := end - time.monotonic()) > 0:
-        # The kernels that answer take no time; what is looked for has yet to.
-        for one in running_kernels(seconds=min(_LOOK_SECONDS, left)):
+        for one in running_kernels(seconds=min(ASK_SECONDS, left)):
             if one.status in ("idle", "busy") and _is_successor(one, kernel, before):
                 return one
         time.sleep(min(_LOOK_SECONDS, left))

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import attrs
 import pytest
 from click.testing import CliRunner, Result
 
@@ -32,7 +33,8 @@ def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def a_kernel(runtime: Path, *script: Scriptable | Always) -> Iterator[str]:
     """A kernel whose connection file is found, and the name of that."""
     with ScriptedKernel(*script) as kernel:
-        write_connection_file(runtime / "kernel-here.json", kernel.connection)
+        info = attrs.evolve(kernel.connection, kernel_name="here")
+        write_connection_file(runtime / "kernel-here.json", info)
         yield "kernel-here"
 
 
@@ -90,7 +92,7 @@ def test_the_kernels_that_run_are_shown(runtime: Path) -> None:
         assert [line[-1] for line in shown[1:]] == [str(runtime / "kernel-here.json"), str(dead)]
         assert shown[2][:4] == ["-", "-", "dead", "tcp"]
         here, gone = json.loads(kernelbridge("ps", "--json", "--timeout", "60").stdout)
-    assert (here["name"], here["status"], here["transport"]) == ("kernelbridge.testing", "idle", "ipc")
+    assert (here["name"], here["status"], here["transport"]) == ("here", "idle", "ipc")
     assert set(here) == {
         "name",
         "pid",
@@ -113,7 +115,7 @@ def test_a_kernel_is_stopped(runtime: Path) -> None:
     with a_kernel(runtime) as name:
         ran = kernelbridge("stop", name, "--grace", "60")
         assert ran.exit_code == 0, ran.output
-        assert ran.stderr == f"Ended kernelbridge.testing ({runtime / 'kernel-here.json'}).\n"
+        assert ran.stderr == f"Ended here ({runtime / 'kernel-here.json'}).\n"
 
 
 def test_one_that_does_not_obey_does_not_keep_the_others(runtime: Path) -> None:
@@ -124,7 +126,7 @@ def test_one_that_does_not_obey_does_not_keep_the_others(runtime: Path) -> None:
         ran = kernelbridge("stop", name, other.connection_file, "--grace", "0.5")
     assert ran.exit_code == 1
     first, second = ran.stderr.splitlines()
-    assert first.startswith("Error: kernelbridge.testing (") and "has not ended within 0.5 s" in first
+    assert first.startswith("Error: here (") and "has not ended within 0.5 s" in first
     assert second.startswith("Ended ")
 
 
