@@ -151,13 +151,13 @@ class Console:
         while not self._ending.done():
             try:
                 self._screen.end_line()
-                code = await self._unless_ended(self._reader.read(self._next_input))
+                default, self._next_input = self._next_input, ""
+                code = await self._unless_ended(self._reader.read(default))
             except TypedCtrlC:
                 continue
             except EOFError:
                 self._end(Ending(0))
                 return
-            self._next_input = ""
             if code:
                 await self._run(code)
 

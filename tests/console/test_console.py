@@ -230,14 +230,15 @@ def test_what_a_cell_asks_its_frontend_for() -> None:
     end = {"source": "ask_exit", "keepkernel": False}
     script = (
         on(execute_request("cell"), handle(reply(execution_count=1, payload=[page, text, {"source": "odd"}]))),
-        on(execute_request("next!"), handle(reply(execution_count=2, payload=[end]))),
+        on(execute_request("other!"), handle(reply(execution_count=2, payload=[end]))),
     )
 
     async def talk(person: Person) -> None:
         person.types("cell\r")
         await person.reads("In [2]: ")
         assert person.shown == "a page\n"
-        person.types("!\r")
+        # What is thrown away does not come back.
+        person.types(f"{CTRL_C}other!\r")
         assert await person.sees_the_end() == 0
 
     with_console(talk, *USUAL, *script)
