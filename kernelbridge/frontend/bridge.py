@@ -187,7 +187,7 @@ class Bridge(ShellRequests):
         By a signal where the kernel was launched here, unless its kernelspec says otherwise. Returns the
         interrupt_request on Control, or None for a signal. A signal is not sent before the kernel is ready: nothing
         runs in it yet, and it would end one that has not come to catch it. An execution that has been sent and has not
-        begun is interrupted at its beginning.
+        begun is interrupted at its beginning, and again while that shows no effect.
         """
         return self._link.interrupter.interrupt()
 

@@ -22,9 +22,6 @@ class Ledger:
         self._asked: list[tuple[Execution, frozenset[State]]] = []
         self._ends: Counter[str] = Counter()
 
-    def __len__(self) -> int:
-        return len(self._asked)
-
     def execute(self, bridge: Bridge, code: str, may_end: Set[State]) -> Execution:
         """Ask for an execution that has to end in one of these states."""
         execution = bridge.execute(code)

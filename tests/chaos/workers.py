@@ -53,17 +53,17 @@ def perform_all(steps: Iterable[Step], jobs: int, until: float) -> Iterator[Outc
         worker: _Worker | None = None
         try:
             while not stopping.is_set() and time.monotonic() < until:
-                with suppress(Empty):
+                try:
                     step = waiting.get_nowait()
-                    worker = worker or _Worker()
-                    outcome = worker.perform(step)
-                    outcomes.put(outcome)
-                    if outcome.failure:
-                        # The next one begins with a clean slate.
-                        worker.end()
-                        worker = None
-                    continue
-                return
+                except Empty:
+                    return
+                worker = worker or _Worker()
+                outcome = worker.perform(step)
+                outcomes.put(outcome)
+                if outcome.failure:
+                    # The next one begins with a clean slate.
+                    worker.end()
+                    worker = None
         finally:
             if worker is not None:
                 worker.end()
