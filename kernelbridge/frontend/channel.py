@@ -24,7 +24,7 @@ from kernelbridge.wire.strays import Strays
 LINGER_MS = 500
 """How long what was sent may take to leave after the channel has been closed. In real time: ZMQ sees to it."""
 
-_RECONNECT_MS = 10
+_RECONNECT_MS = 5
 _LONGEST_RECONNECT_MS = 100
 
 
@@ -41,6 +41,8 @@ class Wiring:
     limits: Limits
     strays: Strays
     on_crash: OnCrash
+    starting: bool
+    """Whether the kernel is on its way: if it has not bound its addresses yet, it soon will."""
 
 
 @attrs.frozen
@@ -118,9 +120,11 @@ class Channel(SocketBridge[T | Drain]):
         # Nothing is dropped, in either direction: what waits is bounded by what was asked for.
         socket.set(zmq.SNDHWM, 0)
         socket.set(zmq.RCVHWM, 0)
-        # The kernel binds, and may not have done so yet; the default of 100 ms would be a grain in every start.
+        # The kernel binds, and may not have done so yet. Every wait is a grain of a start, which is short; only where
+        # no start is known to go on they become longer and longer.
         socket.set(zmq.RECONNECT_IVL, _RECONNECT_MS)
-        socket.set(zmq.RECONNECT_IVL_MAX, _LONGEST_RECONNECT_MS)
+        if not self.wiring.starting:
+            socket.set(zmq.RECONNECT_IVL_MAX, _LONGEST_RECONNECT_MS)
         socket.set(zmq.LINGER, LINGER_MS)
         reach(socket, connection)
         self.prepare(socket)

@@ -161,6 +161,7 @@ class Link:
             self.settings.limits,
             self.strays,
             self.crashed,
+            starting=not self.settings.may_be_busy,
         )
 
         def channels() -> Channels | None:

@@ -23,7 +23,7 @@ from typing import Any, Literal
 
 from kernelbridge.wire.messages import Message, speaks
 
-_FIRST_WAIT = 0.01
+_FIRST_WAIT = 0.002
 _LONGEST_WAIT = 0.1
 _WELCOME_WAIT = 1.0
 """How long a promised iopub_welcome is waited for; then the probes go on, since a kernel may promise and not send."""

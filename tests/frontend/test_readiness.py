@@ -50,7 +50,7 @@ def test_a_welcome_that_came_behind_the_idle_is_followed_by_another_probe_soon()
     readiness.probed("p1")
     readiness.replied(info("p1", "5.5"), 0.0)
     readiness.heard([], 0.5)
-    assert readiness.due() == 0.51
+    assert readiness.due() == 0.502
     readiness.probed("p2")
     readiness.heard(["p2"], 0.52)
     assert not readiness.ready
@@ -71,7 +71,7 @@ def test_an_older_kernel_is_probed_until_something_comes_on_iopub() -> None:
     readiness = Readiness(0.0, None)
     waits = []
     now = 0.0
-    for number in range(6):
+    for number in range(8):
         readiness.probed(f"p{number}")
         assert readiness.due() is None, "the next probe waits for the reply"
         readiness.replied(info(f"p{number}", "5.3"), now)
@@ -79,10 +79,10 @@ def test_an_older_kernel_is_probed_until_something_comes_on_iopub() -> None:
         assert due is not None
         waits.append(round(due - now, 3))
         now = due
-    assert waits == [0.01, 0.02, 0.04, 0.08, 0.1, 0.1]
-    readiness.probed("p6")
-    readiness.replied(info("p6", "5.3"), now)
-    readiness.heard(["p6"], now)
+    assert waits == [0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.1, 0.1]
+    readiness.probed("p8")
+    readiness.replied(info("p8", "5.3"), now)
+    readiness.heard(["p8"], now)
     assert readiness.ready
 
 

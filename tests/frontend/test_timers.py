@@ -84,7 +84,7 @@ class TestStart:
     def test_an_older_kernel_is_asked_more_and_more_seldom_until_something_comes(self, clock: VirtualClock) -> None:
         """JEP 65."""
         with inproc("5.3") as kernel, connected(kernel, clock) as bridge:
-            for wait in (0.01, 0.02, 0.04, 0.08, 0.1, 0.1):
+            for wait in (0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.1, 0.1):
                 kernel.play(reply(), parent=kernel.take(request("kernel_info")))
                 clock.advance(wait - 0.001)
                 assert kernel.waiting() == []
@@ -99,8 +99,8 @@ class TestStart:
             bridge = connect(kernel.connection, clock=clock)
             with closing(bridge), clock.flowing():
                 bridge.wait_ready(DEADLINE)
-            # After 10, 20 and 40 ms: the fourth request got an idle as well.
-            assert clock.monotonic() >= 0.07
+            # After 2, 4 and 8 ms: the fourth request got an idle as well.
+            assert clock.monotonic() >= 0.014
 
     def test_a_kernel_that_never_registers_is_given_up_when_its_time_is_up(
         self, mute: Path, clock: VirtualClock
