@@ -28,7 +28,7 @@ from kernelbridge.bridges.clock import Clock, SystemClock
 from kernelbridge.bridges.socket_bridge import Context
 from kernelbridge.frontend.channels import SendingChannel, Settings
 from kernelbridge.frontend.comms import OpenComm
-from kernelbridge.frontend.errors import BridgeError, KernelStartError, SubshellError
+from kernelbridge.frontend.errors import BridgeClosedError, BridgeError, KernelStartError, SubshellError
 from kernelbridge.frontend.execution import OnInput, Request
 from kernelbridge.frontend.link import Link
 from kernelbridge.frontend.liveness import BEAT_SECONDS, RESTART_LIMIT, Restarts
@@ -149,14 +149,24 @@ class Bridge(ShellRequests):
     def wait_ready(self, timeout: float | None = None) -> None:
         """Wait at most `timeout` seconds of real time until the kernel is ready.
 
-        Raises `KernelStartError` if the start failed, `BridgeClosedError` if the bridge was closed meanwhile, and
+        Raises `KernelStartError` if the start failed, `BridgeClosedError` if the bridge is closed, or is meanwhile, and
         `TimeoutError`, which ends nothing: the start goes on until its own time is up.
         """
-        self._link.ready.result(timeout)
+        link = self._link
+        try:
+            link.ready.result(timeout)
+        except TimeoutError:
+            raise TimeoutError(f"kernel {link.name!r} was not ready within {timeout} s") from None
+        self._expect_open()
 
     async def ready(self) -> None:
         """Wait until the kernel is ready. Raises as `wait_ready` does."""
         await asyncio.wrap_future(self._link.ready)
+        self._expect_open()
+
+    def _expect_open(self) -> None:
+        if self.status == "closed":
+            raise BridgeClosedError("the bridge was closed")
 
     def restart(self, *, grace: float = GRACE) -> None:
         """End the kernel, start it again in the same way, and wait until it is ready (contract F8).
@@ -276,6 +286,8 @@ class Bridge(ShellRequests):
         When the kernel dies a `status` with `execution_state` ``dead`` comes last. The stream ends when the bridge
         closes.
         """
+        if isinstance(types, str):
+            raise TypeError(f"types are several, as [{types!r}], and not one text")
         only = Filter(None if types is None else frozenset(types), None if request is None else request.msg_id)
         with self._link.ordering:
             subscription = self._link.subscribers.add(
@@ -439,6 +451,11 @@ def _begin(
 ) -> Bridge:
     bridge: Bridge
     policy, keeper = (on_death.policy, on_death.keeper) if isinstance(on_death, Kept) else (on_death, None)
+
+    # A word that is mistyped would be found out when the kernel dies.
+    known = ("stay",) if again is None else ("stay", "restart")
+    if not callable(policy) and policy not in known:
+        raise ValueError(f"on_death is {' or '.join(map(repr, known))} or a function, and not {policy!r}")
 
     def with_bridge(call: Callable[[Bridge], object]) -> Callable[[], object]:
         return lambda: call(bridge)

@@ -78,7 +78,10 @@ class Request:
         Raises `TimeoutError`, and where there will be no reply `KernelDiedError`, `KernelStartError` or
         `BridgeClosedError`.
         """
-        return self._future.result(timeout)
+        try:
+            return self._future.result(timeout)
+        except TimeoutError:
+            raise TimeoutError(f"{self.header.msg_type} was not answered within {timeout} s") from None
 
     def when_done(self, call: Callable[[], object]) -> None:
         """Have `call` called when `done`: on the thread that learns of it, or here and now where it is already."""

@@ -57,7 +57,8 @@ class Entry:
     def __init__(self, lane: str | None = None, stop_on_error: bool = True, timeout: float | None = None) -> None:
         self.lane = lane
         self.stop_on_error = stop_on_error
-        self.timeout = timeout
+        # What is no number fails here, with its caller, and not where it is added up, which is on the bridge's thread.
+        self.timeout = None if timeout is None else float(timeout)
         # The queue's.
         self.phase = Phase.QUEUED
         self.timed_out = False

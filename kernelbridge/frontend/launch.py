@@ -177,6 +177,8 @@ class Launcher:
         curve: bool,
         spec: KernelSpec | None = None,
     ) -> None:
+        if isinstance(extra_arguments, str):
+            raise TypeError(f"extra_arguments are several, as [{extra_arguments!r}], and not one text")
         self.spec = find_kernelspec(kernel_name) if spec is None else spec
         self.keys = Secrets.new(curve)
         self._name = kernel_name
@@ -249,4 +251,7 @@ class Launcher:
 
 
 def _changed(env: Mapping[str, str], change: Mapping[str, str | None]) -> dict[str, str]:
+    for name, value in change.items():
+        if not isinstance(value, str | None):
+            raise TypeError(f"the environment variable {name!r} is a text, and not {value!r}")
     return {name: value for name, value in {**env, **change}.items() if value is not None}
