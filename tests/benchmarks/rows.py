@@ -283,13 +283,13 @@ ROWS = (
     # Less than 0.1 % of a core.
     Row(
         "idle-cpu",
-        "idle: CPU time in 10 s",
+        "idle: CPU time in 5 s",
         "ms",
         "less",
-        10,
+        5,
         idle(usage.processor_seconds, 1e-3),
         (),
-        (Limit(10),),
+        (Limit(5),),
         rounds=1,
     ),
     Row(
