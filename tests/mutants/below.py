@@ -149,8 +149,8 @@ FAULTS = (
     Fault(
         "metadata is not signed",
         WIRE + "frames.py",
-        "    signed = (header_json, parent_text, metadata_text, content_text)\n    if not signer.verify",
-        "    signed = (header_json, parent_text, content_text)\n    if not signer.verify",
+        "signer.verify(signature, signed[1:])",
+        "signer.verify(signature, [*signed[1:3], signed[4]])",
         "F10",
         (FRAMES,),
     ),
@@ -165,13 +165,13 @@ FAULTS = (
     Fault(
         "the guard is asked before the signature",
         WIRE + "frames.py",
-        "    if not signer.verify(signature, signed):\n"
+        "    if not signer.verify(signature, signed[1:]):\n"
         '        raise WireError("wrong signature")\n'
-        "    if guard is not None and signer.enabled and guard.is_replay(signature):\n"
+        "    if guard is not None and signer.enabled and guard.is_replay(bytes(signature)):\n"
         '        raise WireError("replayed message")\n',
-        "    if guard is not None and signer.enabled and guard.is_replay(signature):\n"
+        "    if guard is not None and signer.enabled and guard.is_replay(bytes(signature)):\n"
         '        raise WireError("replayed message")\n'
-        "    if not signer.verify(signature, signed):\n"
+        "    if not signer.verify(signature, signed[1:]):\n"
         '        raise WireError("wrong signature")\n',
         "F10",
         (FRAMES,),
@@ -203,8 +203,8 @@ FAULTS = (
     Fault(
         "the limit does not count buffers",
         WIRE + "frames.py",
-        "    limits.check(frames)\n    # The parsers",
-        "    limits.check(frames[: start + 6])\n    # The parsers",
+        "        limits.check(frames)\n    signature",
+        "        limits.check(frames[: start + 6])\n    signature",
         "bad input",
         (FRAMES,),
     ),

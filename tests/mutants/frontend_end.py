@@ -349,8 +349,8 @@ FAULTS = (
     Fault(
         "one silence is death",
         FRONTEND + "liveness.py",
-        "        self._echoed = True\n        self._missed = 0\n",
-        "        self._echoed = True\n",
+        "        self._echoed = self._ever_echoed = True\n        self._missed = 0\n",
+        "        self._echoed = self._ever_echoed = True\n",
         "F6",
         (LIVENESS,),
     ),
