@@ -15,7 +15,7 @@ from kernelbridge.bridges.socket_bridge import Context, Frame, Socket, SocketBri
 from kernelbridge.wire.connection import Channel as ChannelName
 from kernelbridge.wire.connection import ConnectionInfo, random_curve_keys
 from kernelbridge.wire.errors import WireError
-from kernelbridge.wire.frames import Limits, decode
+from kernelbridge.wire.frames import Limits, decode, sign_again
 from kernelbridge.wire.log import message_log
 from kernelbridge.wire.messages import Message
 from kernelbridge.wire.signing import ReplayGuard, Signer
@@ -43,6 +43,8 @@ class Wiring:
     on_crash: OnCrash
     starting: bool
     """Whether the kernel is on its way: if it has not bound its addresses yet, it soon will."""
+    signs_again: bool = False
+    """Whether what is sent was signed, before the kernel's key was known, with another one."""
 
 
 @attrs.frozen
@@ -178,6 +180,8 @@ class RequestChannel(Channel[T | list[Frame]]):
 
     def send(self, frames: list[Frame]) -> None:
         """Send a message, without waiting."""
+        if self.wiring.signs_again:
+            frames = sign_again(frames, self._signer)
         if self._log is not None:
             self._log(self.channel, "->", frames)
         send(self.socket, frames)

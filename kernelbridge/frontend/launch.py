@@ -2,7 +2,8 @@
 
 IPC sockets are the default where the platform has them: they lie in a folder that only the user can enter, need no port
 and cannot collide. With TCP, a kernel that knows registration files (JEP 66) chooses its ports itself and reports them;
-for others free ports are looked for, and held until the kernel has them (ports.py).
+for others free ports are looked for, which somebody else may take before the kernel does. A provisioner that is not
+known to start its kernels here tells where they are, by TCP unless the caller says otherwise, and with which key.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from jupyter_client.connect import KernelConnectionInfo
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager, NoSuchKernel
 from jupyter_client.manager import KernelManager
 from jupyter_client.provisioning.factory import KernelProvisionerFactory
+from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 from jupyter_client.provisioning.provisioner_base import KernelProvisionerBase
 
 from kernelbridge.frontend.errors import KernelStartError, NoSuchKernelError
@@ -35,6 +37,7 @@ from kernelbridge.wire.connection import (
     write_connection_file,
     write_registration_file,
 )
+from kernelbridge.wire.errors import ConnectionFileError
 from kernelbridge.wire.messages import speaks
 
 BUILT_IN: Final = "kernelbridge"
@@ -90,6 +93,21 @@ def knows_registration(spec: KernelSpec) -> bool:
     kernels that say 5.5 (ipykernel 7) do not know it.
     """
     return speaks(spec.kernel_protocol_version, (5, 6))
+
+
+def starts_here(spec: KernelSpec) -> bool:
+    """Return whether a kernel's provisioner starts a process on this machine: jupyter_client's own does."""
+    factory = KernelProvisionerFactory.instance()
+    stanza = spec.metadata.get("kernel_provisioner", {})
+    name = stanza.get("provisioner_name", factory.default_provisioner_name)
+    # Also looks for it.
+    if not factory.is_provisioner_available(spec):
+        return True
+    try:
+        provisioner = factory.provisioners[name].load()
+    except (ImportError, AttributeError) as error:
+        raise KernelStartError(f"the provisioner {name!r} cannot be loaded: {error}") from None
+    return isinstance(provisioner, type) and issubclass(provisioner, LocalProvisioner)
 
 
 @attrs.frozen
@@ -181,6 +199,7 @@ class Launcher:
             raise TypeError(f"extra_arguments are several, as [{extra_arguments!r}], and not one text")
         self.spec = find_kernelspec(kernel_name) if spec is None else spec
         self.keys = Secrets.new(curve)
+        self._here = starts_here(self.spec)
         self._name = kernel_name
         self._transport = transport
         self._options: dict[str, Any] = {
@@ -198,7 +217,7 @@ class Launcher:
 
     def launch(self, link: Link) -> None:
         """Start the process and connect the link to it, now or when it has reported its ports."""
-        first = self._transport or default_transport()
+        first = self._transport or (default_transport() if self._here else "tcp")
         if self._transport is None and first != "tcp" and self._name != BUILT_IN:
             link.second_start = partial(self._start, link, "tcp")
         self._start(link, first)
@@ -208,7 +227,7 @@ class Launcher:
         link.connection_file = files.connection_file
         info = None
         try:
-            if transport == "tcp" and knows_registration(self.spec):
+            if self._here and transport == "tcp" and knows_registration(self.spec):
                 port = link.register(files.kernel_id, LOOPBACK, partial(self._registered, link, files, attempt))
                 public, secret = self.keys.curve
                 registration = RegistrationInfo(
@@ -231,6 +250,7 @@ class Launcher:
                 link.exited,
                 files.remove,
                 link.crashed,
+                None if info is None or self._here else partial(self._launched, link, files, attempt, info),
             )
             link.process = process
             process.start()
@@ -240,8 +260,23 @@ class Launcher:
         if files.ports is not None:
             # The kernel has bound them, or will not: a start that fails is told there, too.
             link.ready.add_done_callback(lambda _: files.let_go())
-        if info is not None:
+        if info is not None and self._here:
             link.open(info, attempt)
+
+    def _launched(self, link: Link, files: Files, attempt: int, asked: ConnectionInfo, told: Mapping[str, Any]) -> None:
+        """Connect to where the provisioner says that the kernel is, on the provisioners' thread.
+
+        What it does not say is as it was asked for.
+        """
+        text = {name: value.decode() if isinstance(value, bytes) else value for name, value in told.items()}
+        try:
+            info = ConnectionInfo.from_json({**asked.to_json(), **text})
+            if info != asked:
+                write_connection_file(files.connection_file, info)
+        except (ConnectionFileError, OSError) as error:
+            link.fail_start(f"was launched, and cannot be connected to: {error}")
+        else:
+            link.opened(info, attempt)
 
     def _registered(self, link: Link, files: Files, attempt: int, ports: dict[Channel, int]) -> None:
         info = self.keys.info("tcp", LOOPBACK, self._name).with_ports(ports)

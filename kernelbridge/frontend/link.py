@@ -52,6 +52,7 @@ from kernelbridge.wire.errors import WireError
 from kernelbridge.wire.frames import encode
 from kernelbridge.wire.log import begin as begin_log
 from kernelbridge.wire.messages import Message, Session
+from kernelbridge.wire.signing import Signer
 from kernelbridge.wire.strays import Strays
 
 if TYPE_CHECKING:
@@ -152,16 +153,19 @@ class Link:
 
     def open(self, connection: ConnectionInfo, attempt: int = 1) -> None:
         """Connect the channels. Does nothing when the bridge has been closed, or another start been made, meanwhile."""
+        # A provisioner may have let the kernel choose it. What was asked before was signed with the one it was offered.
+        has_own_key = not self.settings.signer.is_for(connection.key, connection.signature_scheme)
         wiring = Wiring(
             self._threads.context,
             self.clock,
             connection,
             self.session.session_id.encode(),
-            self.settings.signer,
+            Signer(connection.key, connection.signature_scheme) if has_own_key else self.settings.signer,
             self.settings.limits,
             self.strays,
             self.crashed,
             starting=not self.settings.may_be_busy,
+            signs_again=has_own_key,
         )
 
         def channels() -> Channels | None:

@@ -1,8 +1,13 @@
 """The life of a launched kernel's process: started by a provisioner, watched, signalled, ended, and cleaned up after.
 
 Provisioners are jupyter_client's, and are written for an event loop, so this thread runs one. The exit of a local
-process is waited for in the operating system (`waitid`), so that it is known at once; a provisioner of another kind
-waits in its own way.
+process is waited for in the operating system (`waitid`), so that it is known at once.
+
+A provisioner of another kind may have its kernel on another machine. What it can tell is whether the kernel runs, so it
+is asked now and then; its `wait` is for kernels that have been told to end, may give up waiting, and may block. It says
+where the kernel is when it has launched it, and has to be told that the kernel is about to end: it may have something
+of its own there. And what it shares among its kernels may be bound to the event loop in which the first of them was
+launched (gateway_provisioners' response manager is), so all of them have one loop, on a thread that stays.
 """
 
 from __future__ import annotations
@@ -30,6 +35,12 @@ logger = logging.getLogger("kernelbridge")
 
 GRACE = 5.0
 """How many seconds a kernel that was asked to shut down is given before its process group is killed."""
+
+POLL_SECONDS = 1.0
+"""How often a provisioner that cannot wait is asked whether its kernel runs. In real time."""
+
+ENDING_POLL_SECONDS = 0.1
+"""How often, once the kernel has been told to end."""
 
 _WORDS_KEPT = 8192
 _LINES_SHOWN = 10
@@ -72,8 +83,11 @@ class KernelProcess(Service):
 
     Takes the `clock` for the grace of its end; `provision`, which is called on the thread and returns the provisioner;
     `options` for its launch (`cwd`, `env`); `on_start`, called on the thread with the process group of one that was
-    started here; `on_exit`, called on the thread once, when the process has ended or could not be started; and
-    `clean_up`, called on the thread at its end, to remove the files.
+    started here; `on_exit`, called on the thread once, when the process has ended or could not be started;
+    `clean_up`, called on the thread at its end, to remove the files; and where the provisioner is not known to start a
+    process here `on_launch`, which is called with what it says of the connection.
+
+    With an `on_launch`, "on the thread" means in the event loop of all such provisioners for all but the last two.
     """
 
     def __init__(
@@ -85,8 +99,10 @@ class KernelProcess(Service):
         on_exit: Callable[[Exit], None],
         clean_up: Callable[[], None],
         on_crash: OnCrash | None = None,
+        on_launch: Callable[[Mapping[str, Any]], None] | None = None,
     ) -> None:
         super().__init__("frontend-process", on_crash)
+        self._on_launch = on_launch
         self._clock = clock
         self._provision = provision
         self._options = dict(options)
@@ -105,6 +121,8 @@ class KernelProcess(Service):
         # Set whenever there is reason to look when to kill.
         self._rung = asyncio.Event()
         self._gone = threading.Event()
+        # Held here as long as it runs: the loop itself would let go of it.
+        self._telling: asyncio.Task[None] | None = None
 
     # For any thread
 
@@ -119,8 +137,8 @@ class KernelProcess(Service):
 
     def end(self, grace: float) -> None:
         """See to it that the process ends: if it runs `grace` seconds from now, it and its group are killed."""
-        kill_at = self._clock.monotonic() + grace
-        self._call(lambda: self._ask_end(kill_at))
+        now = self._clock.monotonic()
+        self._call(lambda: self._ask_end(now, grace))
 
     def wake(self) -> None:
         self.end(GRACE)
@@ -151,14 +169,19 @@ class KernelProcess(Service):
 
     def run(self) -> None:
         try:
-            asyncio.run(self._live())
+            if self._on_launch is None:
+                how = asyncio.run(self._live())
+            else:
+                how = asyncio.run_coroutine_threadsafe(self._live(), provisioners_loop()).result()
+            # Waits for the channels, on this thread.
+            self._on_exit(how)
         finally:
             try:
                 self._clean_up()
             finally:
                 self._gone.set()
 
-    async def _live(self) -> None:
+    async def _live(self) -> Exit:
         self._loop = asyncio.get_running_loop()
         self._end_asked = asyncio.Event()
         with self._clock.attend(self.name, lambda: self._call(self._rung.set)) as attendance:
@@ -167,13 +190,27 @@ class KernelProcess(Service):
             how = await self._run_process()
             killing.cancel()
             await asyncio.wait({killing})
-        # Waits for the channels, in this thread: nothing else runs in this loop any more.
-        self._on_exit(how)
+        return how
 
-    def _ask_end(self, kill_at: float) -> None:
+    def _ask_end(self, now: float, grace: float) -> None:
+        provisioner = self._provisioner
+        first = not self._end_event().is_set()
         self._end_event().set()
+        if grace > 0 and provisioner is not None:
+            # One whose kernel is far away may need more.
+            grace = provisioner.get_shutdown_wait_time(recommended=grace)
+            if first and provisioner.has_process:
+                self._telling = asyncio.ensure_future(self._tell_end(provisioner))
+        kill_at = now + grace
         self._kill_at = kill_at if self._kill_at is None else min(kill_at, self._kill_at)
         self._rung.set()
+
+    async def _tell_end(self, provisioner: KernelProvisionerBase) -> None:
+        try:
+            await provisioner.shutdown_requested(restart=False)
+        # As with `kill`.
+        except Exception:
+            logger.exception("the provisioner cannot be told that its kernel is about to end")
 
     async def _kill_in_time(self, attendance: Attendance) -> None:
         while True:
@@ -203,12 +240,14 @@ class KernelProcess(Service):
             finally:
                 os.close(write_end)
             if provisioner is None:
+                if self._on_launch is not None:
+                    await self._abandon()
                 return Exit(failure="it was given up before it had started")
             os.set_blocking(read_end, False)
             loop = asyncio.get_running_loop()
             loop.add_reader(read_end, self._read_words, read_end)
             try:
-                status = await _exit(provisioner)
+                status = await (_exit(provisioner) if self._on_launch is None else self._exit_elsewhere(provisioner))
             finally:
                 loop.remove_reader(read_end)
             # What it wrote before it ended is all in the pipe.
@@ -229,11 +268,33 @@ class KernelProcess(Service):
         command = options.pop("cmd")
         if isinstance(provisioner, LocalProvisioner):
             options |= {"stdin": subprocess.DEVNULL, "stdout": write_end, "stderr": write_end}
-        await provisioner.launch_kernel(command, **options)
+        connection = await provisioner.launch_kernel(command, **options)
         if isinstance(provisioner, LocalProvisioner) and provisioner.pid is not None:
             self._group = provisioner.pid
             self._on_start(provisioner.pid)
+        await provisioner.post_launch(**options)
+        if self._on_launch is not None:
+            self._on_launch(connection)
         return provisioner
+
+    async def _exit_elsewhere(self, provisioner: KernelProvisionerBase) -> int | None:
+        """Return the exit status, if it is known, when a kernel that is not known to be a process here has ended."""
+        ending = self._end_event()
+        while await provisioner.poll() is None:
+            if ending.is_set():
+                await asyncio.sleep(ENDING_POLL_SECONDS)
+                continue
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(POLL_SECONDS):
+                    await ending.wait()
+        status: int | None = await provisioner.wait()
+        return status
+
+    async def _abandon(self) -> None:
+        """End a kernel whose launch was broken off: it may have begun elsewhere already."""
+        await self._kill()
+        if self._provisioner is not None:
+            await self._provisioner.cleanup(restart=False)
 
     async def _unless_ended(self, launch: Any) -> KernelProvisionerBase | None:
         """Return what `launch` returns, or None if the end is asked for first."""
@@ -267,6 +328,22 @@ class KernelProcess(Service):
             return
         # The end of the pipe would be readable for ever.
         asyncio.get_running_loop().remove_reader(read_end)
+
+
+_provisioners_lock = threading.Lock()
+_provisioners_loop: asyncio.AbstractEventLoop | None = None
+"""Written under the lock, once."""
+
+
+def provisioners_loop() -> asyncio.AbstractEventLoop:
+    """Return the event loop of all provisioners that are not known to start a process here. It runs, and stays."""
+    global _provisioners_loop
+    with _provisioners_lock:
+        if _provisioners_loop is None:
+            _provisioners_loop = asyncio.new_event_loop()
+            run = _provisioners_loop.run_forever
+            threading.Thread(target=run, name="kernelbridge-provisioners", daemon=True).start()
+        return _provisioners_loop
 
 
 async def _exit(provisioner: KernelProvisionerBase) -> int | None:

@@ -72,6 +72,13 @@ def assemble(
     return frames
 
 
+def sign_again(frames: Sequence[Frame], signer: Signer) -> list[Frame]:
+    """Return the frames of a message with the signature that they have from `signer`."""
+    start = frames.index(DELIMITER)
+    signature = signer.sign(map(bytes, frames[start + 2 : start + 6]))
+    return [*frames[: start + 1], signature, *frames[start + 2 :]]
+
+
 def seal(buffers: Iterable[Buffer]) -> list[Frame]:
     """Return `buffers` such that nobody can change them while they wait to be sent: mutable ones are copied.
 

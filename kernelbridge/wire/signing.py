@@ -35,6 +35,10 @@ class Signer:
         self._inner = hashlib.new(name, bytes(byte ^ 0x36 for byte in padded))
         self._outer = hashlib.new(name, bytes(byte ^ 0x5C for byte in padded))
 
+    def is_for(self, key: bytes, scheme: str) -> bool:
+        """Return whether it signs as one of this key and scheme does."""
+        return self.sign((b"",)) == Signer(key, scheme).sign((b"",))
+
     def sign(self, parts: Iterable[bytes | memoryview]) -> bytes:
         """Return the signature of `parts` one after the other: hexadecimal, or empty without a key."""
         if not self.enabled:

@@ -15,6 +15,7 @@ import pytest
 from kernelbridge.frontend.bridge import launch
 from kernelbridge.frontend.errors import KernelDiedError, KernelStartError
 from kernelbridge.frontend.launch import BUILT_IN, find_kernelspec, knows_registration
+from kernelbridge.frontend.process import provisioners_loop
 from kernelbridge.python.install import kernel_spec
 from kernelbridge.testing import DEADLINE, VirtualClock
 from kernelbridge.wire.connection import CHANNELS, RegistrationInfo, load_connection_file
@@ -24,7 +25,8 @@ PYTHON_KERNEL = "import runpy; runpy.run_module('kernelbridge.python', run_name=
 PROVISIONER = '''
 """A provisioner of somebody else's, which shares nothing with the one that jupyter_client brings."""
 import asyncio
-import subprocess
+import json
+import pathlib
 from jupyter_client.provisioning.provisioner_base import KernelProvisionerBase
 
 class Elsewhere(KernelProvisionerBase):
@@ -64,24 +66,60 @@ class Elsewhere(KernelProvisionerBase):
 
     async def cleanup(self, restart=False):
         self.calls.append("cleanup")
+
+class Far(Elsewhere):
+    """One whose kernels choose their own key, and whose wait gives up."""
+
+    async def launch_kernel(self, cmd, **options):
+        given = pathlib.Path(self.parent.connection_file)
+        own = given.with_name("far.json")
+        info = json.loads(given.read_text()) | {"key": "of its own"}
+        own.write_text(json.dumps(info))
+        await super().launch_kernel([own if part == str(given.resolve()) else part for part in cmd], **options)
+        return info | {"key": info["key"].encode()}
+
+    async def post_launch(self, **options):
+        self.calls.append("post_launch")
+
+    async def wait(self):
+        return None if self.process.returncode is None else await super().wait()
+
+    async def shutdown_requested(self, restart=False):
+        self.calls.append("shutdown_requested")
+
+    async def cleanup(self, restart=False):
+        await super().cleanup(restart)
+        pathlib.Path(self.parent.connection_file).with_name("far.json").unlink()
+
+    def get_shutdown_wait_time(self, recommended):
+        self.calls.append(f"grace {recommended:g}")
+        return recommended
 '''
+
+
+@pytest.fixture(autouse=True, scope="module")
+def stays() -> None:
+    """One thread for all such provisioners, which stays: made before a test looks for what it leaves."""
+    provisioners_loop()
 
 
 @pytest.fixture
 def elsewhere(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """An installed package with a provisioner, named elsewhere: what has been called of it."""
+    """An installed package with provisioners, the first named elsewhere: what has been called of them."""
     site = folder / "site"
     about = site / "elsewhere-1.0.dist-info"
     about.mkdir(parents=True)
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: elsewhere\nVersion: 1.0\n")
     (about / "entry_points.txt").write_text(
         "[jupyter_client.kernel_provisioners]\nelsewhere = elsewhere_provisioner:Elsewhere\n"
+        "far = elsewhere_provisioner:Far\nbroken = elsewhere_provisioner:Nothing\n"
     )
     (site / "elsewhere_provisioner.py").write_text(PROVISIONER)
     monkeypatch.syspath_prepend(str(site))
     from elsewhere_provisioner import Elsewhere  # type: ignore[import-not-found]
 
     yield Elsewhere.calls
+    Elsewhere.calls.clear()
     del sys.modules["elsewhere_provisioner"]
 
 
@@ -99,6 +137,34 @@ def test_a_provisioner_that_is_installed_carries_the_kernel(
             bridge.execute("import os; os._exit(3)").result(DEADLINE)
     kernel = ["launch_kernel", "cleanup"]
     assert elsewhere == ["launch_kernel", f"send_signal {int(signal.SIGINT)}", "cleanup", *kernel]
+
+
+def test_a_provisioner_says_where_its_kernel_is_and_with_which_key(
+    elsewhere: list[str], kernel_that: Callable[..., str]
+) -> None:
+    """As those do whose kernels are on other machines. What was asked before is signed again."""
+    name = kernel_that(PYTHON_KERNEL, metadata={"kernel_provisioner": {"provisioner_name": "far"}})
+    bridge = launch(name)
+    early = bridge.execute("6 * 7")
+    with bridge:
+        assert early.result(DEADLINE).content["status"] == "ok"
+        assert bridge.connection is not None and bridge.connection_file is not None
+        assert (bridge.connection.transport, bridge.connection.key) == ("tcp", b"of its own")
+        assert load_connection_file(bridge.connection_file) == bridge.connection
+        assert bridge.execute("1").result(DEADLINE).content["status"] == "ok"
+        bridge.restart(grace=3)
+        with pytest.raises(KernelDiedError, match="ended with exit status 3"):
+            bridge.execute("import os; os._exit(3)").result(DEADLINE)
+    assert "grace 3" in elsewhere
+    kernel = ["launch_kernel", "post_launch"]
+    called = [call for call in elsewhere if not call.startswith("grace")]
+    assert called == [*kernel, "shutdown_requested", "cleanup", *kernel, "cleanup"]
+
+
+def test_a_provisioner_that_cannot_be_loaded_is_named(elsewhere: list[str], kernel_that: Callable[..., str]) -> None:
+    name = kernel_that(PYTHON_KERNEL, metadata={"kernel_provisioner": {"provisioner_name": "broken"}})
+    with pytest.raises(KernelStartError, match="the provisioner 'broken' cannot be loaded"):
+        launch(name)
 
 
 def test_a_provisioner_that_is_not_there_is_named(kernel_that: Callable[..., str]) -> None:
