@@ -132,11 +132,11 @@ class ExecutionQueue(Generic[E, Item]):
 
     def pass_on(self, lane_id: str | None, item: Item) -> None:
         """Take what is no execution: it is sent now, or behind the executions that wait."""
-        lane = self._lane(lane_id)
-        if self._flows and not lane.waiting:
+        lane = self._lanes.get(lane_id)
+        if self._flows and (lane is None or not lane.waiting):
             self.outgoing.append(item)
         else:
-            lane.waiting.append((None, item))
+            self._lane(lane_id).waiting.append((None, item))
 
     def refuse(self, entry: E) -> None:
         """Learn of an execution for which there is no kernel any more."""
@@ -145,12 +145,15 @@ class ExecutionQueue(Generic[E, Item]):
     def cancel(self, entry: E) -> list[E]:
         """Abort an execution that waits. Nothing happens to one that has been sent."""
         ended = self._move([entry], Event.ABORT)
-        self._advance(self._lane(entry.lane))
+        if ended:
+            self._advance(self._lane(entry.lane))
         return ended
 
     def abort_waiting(self, lane_id: str) -> list[E]:
         """Abort all that wait in a lane."""
-        lane = self._lane(lane_id)
+        lane = self._lanes.get(lane_id)
+        if lane is None:
+            return []
         ended = self._move([entry for entry, _ in lane.waiting if entry is not None], Event.ABORT)
         self._advance(lane)
         return ended
@@ -284,6 +287,9 @@ class ExecutionQueue(Generic[E, Item]):
                 self._deliver(self._at_beginning)
             self._at_beginning = self._insist_due = None
         self._advance(lane)
+        if entry.lane is not None and lane.running is None and not lane.waiting:
+            # Its subshell may be deleted, and many may be made.
+            del self._lanes[entry.lane]
         if self.due is not None:
             self._set_due()
         return ended

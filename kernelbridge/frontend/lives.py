@@ -8,6 +8,7 @@ kernel. So nothing of the old one can come behind ``restarting``.
 from __future__ import annotations
 
 import logging
+import os
 import queue
 import threading
 from collections.abc import Callable
@@ -50,6 +51,7 @@ class Lives:
         """The present one. Written under `ordering`, the lock of all links."""
         self._closed = False
         """Written under `ordering`."""
+        self._owner = os.getpid()
         # Written under `ordering`, and read there.
         self._keeper = keeper
         # Held by whoever ends a kernel and begins another; taken before all other locks.
@@ -105,8 +107,11 @@ class Lives:
     def close(self, grace: float) -> None:
         """End everything. Returns when no process, thread or file is left, and again does the same.
 
-        Called by the function that is told of a death, it leaves that function's thread, which ends with it.
+        Called by the function that is told of a death, it leaves that function's thread, which ends with it. A forked
+        child has none of the threads, and the rest is its parent's: there, nothing is done.
         """
+        if os.getpid() != self._owner:
+            return
         with self.link.ordering:
             self._closed = True
             link = self.link

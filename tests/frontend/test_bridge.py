@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import queue
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from kernelbridge.frontend.bridge import Bridge, connect, launch
 from kernelbridge.frontend.errors import BridgeClosedError, BridgeCrashedError
+from kernelbridge.frontend.execution_states import State
 from kernelbridge.frontend.link import Link
 from kernelbridge.testing import (
     DEADLINE,
@@ -260,6 +262,20 @@ class TestEnd:
             for number in range(100):
                 kernel.take(comm_msg(comm_id=str(number)))
             assert kernel.waiting("control") == []
+
+    def test_a_forked_child_closes_nothing(self) -> None:
+        """It leaves the block, too, when it exits, and has neither the threads nor the right."""
+        with launch() as bridge:
+            child = os.fork()
+            if child == 0:
+                status = 1
+                try:
+                    bridge.close()
+                    status = 0
+                finally:
+                    os._exit(status)
+            assert os.waitpid(child, 0)[1] == 0
+            assert bridge.execute("1").wait(DEADLINE) is State.OK
 
     def test_a_crashed_thread_ends_what_is_open(
         self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture

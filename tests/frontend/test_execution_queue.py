@@ -166,6 +166,17 @@ class TestOrder:
         scene.finish(first)
         assert scene.sent == [first, "now", second, "in its place"]
 
+    def test_a_subshell_with_nothing_to_do_is_forgotten(self) -> None:
+        scene = Scene()
+        for number in range(3):
+            first, second, cancelled = (scene.put(lane=str(number)) for _ in range(3))
+            scene.finish(first)
+            scene.look(scene.queue.cancel(cancelled))
+            scene.finish(second)
+            scene.queue.pass_on(str(number), "a completion")
+            assert scene.queue.abort_waiting(str(number)) == scene.queue.cancel(first) == []
+        assert scene.queue._lanes == {}
+
     def test_each_shell_has_a_queue_of_its_own(self) -> None:
         """JEP 91: what runs in a subshell runs beside the main shell."""
         scene = Scene()

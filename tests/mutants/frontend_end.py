@@ -213,8 +213,8 @@ FAULTS = (
     Fault(
         "held requests leave in the wrong order",
         FRONTEND + "execution_queue.py",
-        "            lane.waiting.append((None, item))\n",
-        "            lane.waiting.appendleft((None, item))\n",
+        "            self._lane(lane_id).waiting.append((None, item))\n",
+        "            self._lane(lane_id).waiting.appendleft((None, item))\n",
         "F1",
         (BRIDGE, QUEUE),
     ),
