@@ -224,14 +224,15 @@ def test_a_kernel_in_a_long_call_of_c_echoes(name: str, folder: Path, monkeypatc
         beaten.release()
 
     monkeypatch.setattr(Heartbeat, "read", read_and_tell)
-    fifo = folder / "fifo"
+    fifo, here = folder / "fifo", folder / "here"
     os.mkfifo(fifo)
-    # The C library's read, called without letting go of the GIL.
+    os.mkfifo(here)
+    # The C library's read, called without letting go of the GIL: what was printed might wait for that.
     call = "ctypes.PyDLL(None).read(file, ctypes.create_string_buffer(1), 1)"
-    code = f"import ctypes, os; file = os.open({str(fifo)!r}, os.O_RDWR); print('here', flush=True); {call}"
+    code = f"import ctypes, os; file = os.open({str(fifo)!r}, os.O_RDWR); open({str(here)!r}, 'w').close(); {call}"
     with launch(name, beat_seconds=None) as bridge:
         execution = bridge.execute(code)
-        next(message for message in execution if message.msg_type == "stream")
+        here.read_bytes()
         assert bridge._link.outbox.channels is not None
         # One may still be read that was sent at the start.
         for _ in range(20):
