@@ -245,6 +245,12 @@ class TestDeath:
             bridge.close()
             assert ended()
 
+    def test_what_a_kernel_that_crashes_leaves_behind_is_killed(self) -> None:
+        """F11: it could not end its children itself."""
+        with launch() as bridge, child(bridge) as ended:
+            bridge.execute("import os; os._exit(1)")
+            assert ended()
+
 
 @contextmanager
 def child(bridge: Bridge) -> Iterator[Callable[[], bool]]:

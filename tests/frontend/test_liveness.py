@@ -231,6 +231,8 @@ def test_a_kernel_in_a_long_call_of_c_echoes(name: str, folder: Path, monkeypatc
     call = "ctypes.PyDLL(None).read(file, ctypes.create_string_buffer(1), 1)"
     code = f"import ctypes, os; file = os.open({str(fifo)!r}, os.O_RDWR); open({str(here)!r}, 'w').close(); {call}"
     with launch(name, beat_seconds=None) as bridge:
+        # The kernel's thread needs the GIL to begin, which may be later than the kernel is ready.
+        assert beaten.acquire(timeout=DEADLINE)
         execution = bridge.execute(code)
         here.read_bytes()
         assert bridge._link.outbox.channels is not None
