@@ -38,6 +38,7 @@ _LAST = int(zmq.NOBLOCK)
 _MORE = int(zmq.NOBLOCK | zmq.SNDMORE)
 _EVENTS = int(zmq.EVENTS)
 _POLLIN = int(zmq.POLLIN)
+_POLLOUT = int(zmq.POLLOUT)
 
 # What sending and receiving come down to, without options of other kinds of sockets, which cost more than the frame.
 _send: Callable[..., object] = backend.Socket.send
@@ -69,6 +70,7 @@ class SocketBridge(Service, Generic[T]):
         # All below is owned by the thread.
         self._readers: dict[Socket, tuple[Callable[[list[Frame]], None], Callable[[], None] | None]] = {}
         self._watched: dict[int, Callable[[], None]] = {}
+        self._unwritable: dict[Socket, Callable[[], None]] = {}
         self._poller = zmq.Poller()
         self._taken: deque[T | _Stop] = deque()
         self._stopping = False
@@ -136,6 +138,11 @@ class SocketBridge(Service, Generic[T]):
         self._watched[descriptor] = readable
         self._poller.register(descriptor, zmq.POLLIN)
 
+    def when_writable(self, socket: Socket, then: Callable[[], None]) -> None:
+        """Call `then`, on the thread, once, when a message can be sent on an adopted socket."""
+        self._unwritable[socket] = then
+        self._poller.register(socket, _POLLIN | _POLLOUT)
+
     def unwatch(self, descriptor: int) -> None:
         """Watch it no more, from the next turn on."""
         self._poller.unregister(descriptor)
@@ -164,14 +171,18 @@ class SocketBridge(Service, Generic[T]):
 
     def _turn(self, ear: Socket) -> None:
         """Wait once, and do what there is to do then."""
-        for socket, _ in self._poller.poll(self._patience()):
+        for socket, events in self._poller.poll(self._patience()):
             if socket is ear:
                 self._inbox.answer()
                 continue
             self._worked = True
             if isinstance(socket, int):
                 self._watched[socket]()
-            else:
+                continue
+            if events & _POLLOUT:
+                self._poller.register(socket, _POLLIN)
+                self._unwritable.pop(socket)()
+            if events & _POLLIN:
                 self._read(socket)
         self._taken.extend(self._inbox.take())
         while self._taken and not self._stopping:

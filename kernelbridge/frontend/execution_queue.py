@@ -86,6 +86,8 @@ class _Lane(Generic[E, Item]):
 
     def __init__(self) -> None:
         self.running: E | None = None
+        self.doomed: list[E] | None = None
+        """What waited when the one that runs showed an error, if it has."""
         self.waiting: deque[tuple[E | None, Item]] = deque()
 
 
@@ -202,6 +204,11 @@ class ExecutionQueue(Generic[E, Item]):
         """Learn of the reply to an execution, with this `status`."""
         return self._went_on(entry, REPLIES.get(status if isinstance(status, str) else "", Event.REPLY_ERROR))
 
+    def failed(self, entry: E) -> None:
+        """Learn that an execution has shown an error. Whoever puts another from now on may have seen it: that runs."""
+        lane = self._lane(entry.lane)
+        lane.doomed = [other for other, _ in lane.waiting if other is not None]
+
     def idle(self, entry: E) -> list[E]:
         """Learn of the `idle` of an execution."""
         return self._went_on(entry, Event.IDLE)
@@ -279,8 +286,10 @@ class ExecutionQueue(Generic[E, Item]):
             return ended
         lane = self._lane(entry.lane)
         if entry.stop_on_error and entry.phase in _FAILED:
-            ended += self._move([other for other, _ in lane.waiting if other is not None], Event.ABORT)
-        lane.running = None
+            if lane.doomed is None:
+                self.failed(entry)
+            ended += self._move(lane.doomed or (), Event.ABORT)
+        lane.running = lane.doomed = None
         if self._at_beginning is not None and all(other.begun for other in self.running()):
             # Nobody's beginning is waited for any more. Who has asked for the interrupt gets it all the same.
             if self._beginning_due is not None:

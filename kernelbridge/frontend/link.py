@@ -172,21 +172,22 @@ class Link:
             if self.fate != "alive" or attempt != self.attempt:
                 return None
             self.connection = connection
+            shell = Shell(
+                wiring,
+                self.session,
+                self.settings.timeout,
+                partial(self._replied, "shell"),
+                on_ready=partial(self._ready, attempt),
+                on_late=self._late,
+                ask_control=partial(self.outbox.put, "control") if self.settings.may_be_busy else None,
+                due=lambda: self.tracker.queue.due,
+                on_due=self.interrupter.expire,
+            )
             return Channels(
-                Shell(
-                    wiring,
-                    self.session,
-                    self.settings.timeout,
-                    partial(self._replied, "shell"),
-                    on_ready=partial(self._ready, attempt),
-                    on_late=self._late,
-                    ask_control=partial(self.outbox.put, "control") if self.settings.may_be_busy else None,
-                    due=lambda: self.tracker.queue.due,
-                    on_due=self.interrupter.expire,
-                ),
+                shell,
                 Control(wiring, partial(self._replied, "control")),
                 Iopub(wiring, self._published),
-                Stdin(wiring, self._answers.requested),
+                Stdin(wiring, self._answers.requested, shell.can_ask),
                 Heartbeat(wiring, self.settings.beat_seconds, self._silent),
             )
 

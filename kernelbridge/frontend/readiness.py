@@ -1,4 +1,5 @@
-"""When a kernel can be used: Shell has answered, and IOPub's subscription is known to have reached the kernel (JEP 65).
+"""When a kernel can be used: Shell has answered, IOPub's subscription is known to have reached the kernel (JEP 65), and
+Stdin is connected, so that it can ask for input.
 
 A SUB socket misses what is published before the publisher knows its subscription, so a reply on Shell alone does not
 mean that the next request's outputs will be seen. Any message on IOPub does. A kernel of protocol 5.5 sends one by
@@ -8,6 +9,9 @@ it come through.
 Here the kernel is ready when the reply to the last probe and its `idle` have both been seen. That is as good as any
 message, and more: nothing of the probes comes after it, so the frontend's own requests are the first that anybody sees,
 and a kernel that nobody has asked for anything does not say that it is busy.
+
+A kernel whose Stdin has no connection yet drops what it asks, and its cell waits for ever. The other channels tell
+nothing of that one: each connects by itself.
 
 A kernel that was there before its frontend may be busy, for as long as a cell takes. Its Shell says nothing meanwhile,
 but its Control does: there it is asked when Shell has said nothing for a second. Others may have it run something
@@ -49,6 +53,7 @@ class Readiness:
         self.channel: Literal["shell", "control"] = "shell"
         """Where the next probe is to be sent."""
         self._any_will_do = may_be_busy
+        self._can_ask = False
         self._control_at = now + _SHELL_WAIT if may_be_busy else None
         self._heard = False
         # The probes sent, with their channels, those answered, and those whose `idle` came.
@@ -63,7 +68,7 @@ class Readiness:
     @property
     def ready(self) -> bool:
         seen = self._answered & self._idle
-        return bool(seen) if self._any_will_do else self._last in seen
+        return self._can_ask and (bool(seen) if self._any_will_do else self._last in seen)
 
     @property
     def _sure(self) -> bool:
@@ -124,6 +129,10 @@ class Readiness:
                 # The welcome may have come after the `idle` was published, and missed.
                 self._ask_soon(now)
 
+    def can_ask(self) -> None:
+        """Learn that Stdin is connected."""
+        self._can_ask = True
+
     def _ask_soon(self, now: float) -> None:
         self._probe_at = now + self._wait
         self._wait = min(2 * self._wait, _LONGEST_WAIT)
@@ -134,4 +143,6 @@ class Readiness:
             return "it has not answered a kernel_info_request on Shell"
         if not self._heard:
             return "it answered on Shell, but nothing came on IOPub"
+        if self._sure:
+            return "it answered on Shell, but its Stdin cannot be connected to"
         return "it answered on Shell, but its idle did not come on IOPub"

@@ -33,7 +33,12 @@ class LookUp:
     """The time at which something is due has changed: how long to wait is to be asked again."""
 
 
-class Shell(RequestChannel[Heard | Answered | LookUp]):
+@attrs.frozen
+class CanAsk:
+    """Stdin is connected: the kernel can ask for input."""
+
+
+class Shell(RequestChannel[Heard | Answered | LookUp | CanAsk]):
     """Sends requests and hands on replies.
 
     All are called on the thread: `on_reply` with each reply; `on_ready` once with the content of the kernel_info_reply
@@ -84,6 +89,10 @@ class Shell(RequestChannel[Heard | Answered | LookUp]):
         """Learn, from any thread, of a reply on Control. Of interest until the kernel is ready."""
         self.put(Answered(reply))
 
+    def can_ask(self) -> None:
+        """Learn, from any thread, that Stdin is connected. The kernel is not ready before."""
+        self.put(CanAsk())
+
     def look_up(self) -> None:
         """Learn, from any thread, that what `due` tells has changed."""
         self.put(LookUp())
@@ -96,10 +105,12 @@ class Shell(RequestChannel[Heard | Answered | LookUp]):
         else:
             self._on_reply(message)
 
-    def handle(self, item: Heard | Answered | LookUp) -> None:
+    def handle(self, item: Heard | Answered | LookUp | CanAsk) -> None:
         now = self.clock.monotonic()
         if isinstance(item, Heard):
             self._probing.heard(item.idle, now)
+        elif isinstance(item, CanAsk):
+            self._probing.can_ask()
         elif isinstance(item, Answered) and not self._probing.replied(item.reply, now):
             self.wiring.strays.count("control", "unknown parent", item.reply.msg_type)
         self._conclude()

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Never
 
+import zmq
+
+from kernelbridge.bridges.socket_bridge import Frame, Socket
 from kernelbridge.frontend.channel import RequestChannel, Wiring
 from kernelbridge.frontend.errors import BridgeError
 from kernelbridge.frontend.execution import Running
@@ -19,14 +23,30 @@ logger = logging.getLogger("kernelbridge")
 class Stdin(RequestChannel[Never]):
     """Sends input replies and hands on input requests: `on_request` is called on the thread with each.
 
-    Its socket has Shell's identity, by which the kernel finds the frontend that sent the execute_request.
+    `on_connected` is called on the thread when the kernel can ask. The socket has Shell's identity, by which the kernel
+    finds the frontend that sent the execute_request.
     """
 
     channel = "stdin"
 
-    def __init__(self, wiring: Wiring, on_request: Callable[[Message], None]) -> None:
+    def __init__(self, wiring: Wiring, on_request: Callable[[Message], None], on_connected: Callable[[], None]) -> None:
         super().__init__(wiring)
         self._on_request = on_request
+        self._on_connected = on_connected
+
+    def prepare(self, socket: Socket) -> None:
+        super().prepare(socket)
+        # It is writable when it is connected, and not before.
+        socket.set(zmq.IMMEDIATE, 1)
+
+    def open_sockets(self) -> None:
+        super().open_sockets()
+        self.when_writable(self.socket, self._on_connected)
+
+    def send(self, frames: list[Frame]) -> None:
+        # Not writable any more: whoever has asked is gone.
+        with contextlib.suppress(zmq.Again):
+            super().send(frames)
 
     def received(self, message: Message) -> None:
         if message.msg_type == "input_request":

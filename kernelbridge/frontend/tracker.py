@@ -237,6 +237,10 @@ class Tracker:
                 shown.replaces()
                 shown.take([message])
 
+    def _failed(self, message: Message, execution: Running | None) -> None:
+        if execution is not None:
+            self.queue.failed(execution)
+
     def _cleared(self, message: Message, execution: Running | None) -> None:
         if execution is not None:
             execution.shown.replaces()
@@ -250,6 +254,7 @@ _SPECIAL: Final[dict[str, Callable[[Tracker, Message, Running | None], None]]] =
     "execute_result": Tracker._showed,
     "update_display_data": Tracker._updated,
     "clear_output": Tracker._cleared,
+    "error": Tracker._failed,
     "comm_open": Tracker._comm,
     "comm_close": Tracker._comm,
 }

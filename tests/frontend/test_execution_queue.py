@@ -215,6 +215,15 @@ class TestAborts:
         later = scene.put()
         assert later.state is (State.RUNNING if stop_on_error else State.QUEUED)
 
+    def test_what_is_put_when_the_error_has_been_shown_runs(self) -> None:
+        """K11: its reply and its idle are still on their way, and whoever puts another knows of it."""
+        scene = Scene()
+        failing, waiting = scene.put(), scene.put()
+        scene.queue.failed(failing)
+        after = scene.put()
+        scene.finish(failing, "error")
+        assert (waiting.state, after.state) == (State.ABORTED, State.RUNNING)
+
 
 class TestInterrupts:
     """F7: an interrupt ends the running execution and aborts what was queued before it; what comes after it runs."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import threading
+from contextlib import closing
 
 import pytest
+import zmq
 
-from kernelbridge.frontend.bridge import launch
+from kernelbridge.frontend.bridge import connect, launch
 from kernelbridge.frontend.link import Link
 from kernelbridge.frontend.readiness import Readiness, sends_welcome
-from kernelbridge.testing import DEADLINE
+from kernelbridge.testing import DEADLINE, ManualKernel
 from kernelbridge.wire.messages import Header, Message
 
 
@@ -21,8 +23,13 @@ def info(probe: str, protocol_version: str) -> Message:
     )
 
 
+def connected(readiness: Readiness) -> Readiness:
+    readiness.can_ask()
+    return readiness
+
+
 def test_a_kernel_that_welcomes_gets_one_probe() -> None:
-    readiness = Readiness(100.0, 60.0)
+    readiness = connected(Readiness(100.0, 60.0))
     assert readiness.wants_probe(100.0)
     readiness.probed("p1")
     assert not readiness.wants_probe(159.0)
@@ -36,7 +43,7 @@ def test_a_kernel_that_welcomes_gets_one_probe() -> None:
 
 
 def test_the_idle_may_come_behind_the_reply_and_that_of_another_request_does_not_count() -> None:
-    readiness = Readiness(0.0, None)
+    readiness = connected(Readiness(0.0, None))
     readiness.probed("p1")
     readiness.replied(info("p1", "5.5"), 0.0)
     readiness.heard(["somebody's"], 0.001)
@@ -46,7 +53,7 @@ def test_the_idle_may_come_behind_the_reply_and_that_of_another_request_does_not
 
 
 def test_a_welcome_that_came_behind_the_idle_is_followed_by_another_probe_soon() -> None:
-    readiness = Readiness(0.0, None)
+    readiness = connected(Readiness(0.0, None))
     readiness.probed("p1")
     readiness.replied(info("p1", "5.5"), 0.0)
     readiness.heard([], 0.5)
@@ -59,7 +66,7 @@ def test_a_welcome_that_came_behind_the_idle_is_followed_by_another_probe_soon()
 
 
 def test_a_promised_welcome_is_waited_for_and_then_asked_for() -> None:
-    readiness = Readiness(0.0, None)
+    readiness = connected(Readiness(0.0, None))
     readiness.probed("p1")
     readiness.replied(info("p1", "5.5"), 0.0)
     assert readiness.due() == 1.0
@@ -68,7 +75,7 @@ def test_a_promised_welcome_is_waited_for_and_then_asked_for() -> None:
 
 
 def test_an_older_kernel_is_probed_until_something_comes_on_iopub() -> None:
-    readiness = Readiness(0.0, None)
+    readiness = connected(Readiness(0.0, None))
     waits = []
     now = 0.0
     for number in range(8):
@@ -87,7 +94,7 @@ def test_an_older_kernel_is_probed_until_something_comes_on_iopub() -> None:
 
 
 def test_replies_to_others_are_not_its_own() -> None:
-    readiness = Readiness(0.0, None)
+    readiness = connected(Readiness(0.0, None))
     readiness.probed("p1")
     assert not readiness.replied(info("somebody's", "5.5"), 0.0)
     assert readiness.info is None
@@ -95,7 +102,7 @@ def test_replies_to_others_are_not_its_own() -> None:
 
 def test_the_answers_to_all_probes_have_been_seen_when_a_kernel_that_was_started_is_ready() -> None:
     """Its status would be busy, at a moment at which nobody has asked it for anything."""
-    readiness = Readiness(0.0, 60.0)
+    readiness = connected(Readiness(0.0, 60.0))
     readiness.probed("p1")
     readiness.replied(info("p1", "5.5"), 0.0)
     readiness.heard([], 0.5)
@@ -112,7 +119,7 @@ def test_the_answers_to_all_probes_have_been_seen_when_a_kernel_that_was_started
 
 def test_late_answers_to_probes_are_still_known_for_what_they_are() -> None:
     """Of a kernel that was there before, which others may have made busy meanwhile."""
-    readiness = Readiness(0.0, None, may_be_busy=True)
+    readiness = connected(Readiness(0.0, None, may_be_busy=True))
     readiness.probed("p1")
     readiness.replied(info("p1", "5.3"), 0.0)
     readiness.probed("p2")
@@ -121,8 +128,36 @@ def test_late_answers_to_probes_are_still_known_for_what_they_are() -> None:
     assert readiness.replied(info("p2", "5.3"), 1.0)
 
 
-def test_it_gives_up_when_the_time_is_up() -> None:
+def test_f9_a_kernel_that_cannot_ask_yet_is_not_ready() -> None:
     readiness = Readiness(10.0, 5.0)
+    readiness.probed("p1")
+    readiness.heard(["p1"], 11.0)
+    readiness.replied(info("p1", "5.5"), 12.0)
+    assert not readiness.ready
+    assert readiness.due() == 15.0
+    assert "Stdin cannot be connected to" in readiness.missing()
+    readiness.can_ask()
+    assert readiness.ready
+
+
+def test_f9_stdin_is_connected_when_the_kernel_is_ready() -> None:
+    """What a kernel asks before that is lost, and the cell waits for an answer for ever."""
+    with ManualKernel(transport="ipc") as kernel:
+        elsewhere = kernel.connection.with_ports({**kernel.connection.ports, "stdin": 99})
+        with closing(connect(elsewhere)) as bridge:
+            kernel.become_ready()
+            channels, read = bridge._link.outbox.channels, threading.Event()
+            assert channels is not None
+            channels.when_read(read.set)
+            assert read.wait(DEADLINE)
+            assert bridge.status == "starting"
+            with zmq.Context() as context, context.socket(zmq.ROUTER) as late:
+                late.bind(elsewhere.endpoint("stdin"))
+                bridge.wait_ready(DEADLINE)
+
+
+def test_it_gives_up_when_the_time_is_up() -> None:
+    readiness = connected(Readiness(10.0, 5.0))
     readiness.probed("p1")
     assert readiness.due() == 15.0
     assert not readiness.gives_up(14.9)

@@ -82,6 +82,7 @@ class TestReadiness:
 
     def test_a_kernel_that_may_be_busy_is_asked_on_control_after_a_second(self) -> None:
         readiness = Readiness(0.0, None, may_be_busy=True)
+        readiness.can_ask()
         readiness.probed("p1")
         assert readiness.due() == 1.0
         assert readiness.wants_probe(1.0)
@@ -94,6 +95,7 @@ class TestReadiness:
 
     def test_one_that_answers_on_shell_is_not_busy(self) -> None:
         readiness = Readiness(0.0, None, may_be_busy=True)
+        readiness.can_ask()
         readiness.probed("p1")
         readiness.replied(info("p1"), 0.1)
         assert not readiness.wants_probe(1.0)
@@ -102,6 +104,7 @@ class TestReadiness:
 
     def test_one_that_starts_is_not_asked_there(self) -> None:
         readiness = Readiness(0.0, None)
+        readiness.can_ask()
         readiness.probed("p1")
         assert readiness.due() is None
 

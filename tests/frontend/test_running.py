@@ -59,6 +59,19 @@ class TestTurns:
             kernel.play(*FAILS, parent=kernel.take(execute_request("2")))
             assert second.wait(DEADLINE) is State.ERROR
 
+    def test_who_has_read_the_error_can_ask_for_more(self) -> None:
+        """K11: what waited before is aborted, also by a failure whose reply is still on its way."""
+        with played() as (kernel, bridge):
+            failing, waiting = bridge.execute("1"), bridge.execute("2")
+            asked = kernel.take(execute_request("1"))
+            kernel.play(busy(), error("E", "", []), parent=asked)
+            next(message for message in failing if message.msg_type == "error")
+            after = bridge.execute("3")
+            kernel.play(reply(status="error"), idle(), parent=asked)
+            kernel.play(handle(), parent=kernel.take(execute_request("3")))
+            states = [execution.wait(DEADLINE) for execution in (failing, waiting, after)]
+            assert states == [State.ERROR, State.ABORTED, State.OK]
+
     def test_the_kernel_gets_everything_in_the_order_in_which_it_was_asked_for(self) -> None:
         with played() as (kernel, bridge):
             bridge.execute("1")
