@@ -14,8 +14,8 @@ A kernel whose Stdin has no connection yet drops what it asks, and its cell wait
 nothing of that one: each connects by itself.
 
 A kernel that was there before its frontend may be busy, for as long as a cell takes. Its Shell says nothing meanwhile,
-but its Control does: there it is asked when Shell has said nothing for a second. Others may have it run something
-between two probes, so that any probe will do.
+but its Control does: there it is asked when Shell has said nothing for a second. On Shell, others may have it run
+something between two probes, so that any probe will do.
 
 This is the decision alone: the Shell thread tells it what happened and when, and asks it what is due.
 """
@@ -68,7 +68,9 @@ class Readiness:
     @property
     def ready(self) -> bool:
         seen = self._answered & self._idle
-        return self._can_ask and (bool(seen) if self._any_will_do else self._last in seen)
+        # Control answers at once, and what it publishes then would have a kernel at work say that it is idle.
+        any_will_do = self._any_will_do and self._sent.get(self._last) != "control"
+        return self._can_ask and (bool(seen) if any_will_do else self._last in seen)
 
     @property
     def _sure(self) -> bool:

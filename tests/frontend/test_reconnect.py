@@ -93,6 +93,21 @@ class TestReadiness:
         readiness.heard(["p2"], 1.2)
         assert (readiness.ready, readiness.busy) == (True, True)
 
+    def test_it_is_asked_nothing_more_when_it_is_ready(self) -> None:
+        """The busy and the idle of a late answer on Control would tell that nothing runs."""
+        readiness = Readiness(0.0, None, may_be_busy=True)
+        readiness.can_ask()
+        readiness.probed("p1")
+        assert readiness.wants_probe(1.0)
+        readiness.probed("p2")
+        readiness.replied(info("p2"), 1.1)
+        readiness.probed("p3")
+        readiness.heard(["p2"], 1.2)
+        assert not readiness.ready
+        readiness.replied(info("p3"), 1.3)
+        readiness.heard(["p3"], 1.4)
+        assert (readiness.ready, readiness.busy) == (True, True)
+
     def test_one_that_answers_on_shell_is_not_busy(self) -> None:
         readiness = Readiness(0.0, None, may_be_busy=True)
         readiness.can_ask()
