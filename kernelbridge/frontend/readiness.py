@@ -69,8 +69,8 @@ class Readiness:
     def ready(self) -> bool:
         seen = self._answered & self._idle
         # Control answers at once, and what it publishes then would have a kernel at work say that it is idle.
-        any_will_do = self._any_will_do and self._sent.get(self._last) != "control"
-        return self._can_ask and (bool(seen) if any_will_do else self._last in seen)
+        any_will_do = self._any_will_do and any(self._sent[probe] == "shell" for probe in seen)
+        return self._can_ask and (any_will_do or self._last in seen)
 
     @property
     def _sure(self) -> bool:
