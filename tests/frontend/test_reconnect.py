@@ -16,10 +16,10 @@ from kernelbridge.wire.messages import Header, Message
 KERNELS = ["python3", "kernelbridge"]
 
 WAITS = """
-import signal
 print("here", flush=True)
 try:
-    signal.pause()
+    while True:
+        pass
 except KeyboardInterrupt:
     print("interrupted")
 """

@@ -230,7 +230,7 @@ def test_a_question_is_answered_and_a_cell_interrupted(ours: Server) -> None:
             await window.send("stdin", "input_reply", value="Ada")
             assert "Ada\n" in [text(one) for one in await window.outcome(asking)]
 
-            endless = await window.execute("print('waits', flush=True)\nimport signal; signal.pause()")
+            endless = await window.execute("print('waits', flush=True)\nwhile True: pass")
             await window.read_to(lambda one: text(one) == "waits\n")
             await ours.ask("POST", f"kernels/{kernel}/interrupt")
             assert (await window.outcome(endless))[-1]["content"]["ename"] == "KeyboardInterrupt"
@@ -308,7 +308,7 @@ def test_the_manager_serves_the_servers_own_windows() -> None:
             async with theirs.kernel() as kernel, theirs.window(kernel) as window:
                 seen = await window.outcome(await window.execute("print('one')"))
                 assert seen[-1]["content"]["status"] == "ok"
-                endless = await window.execute("print('waits', flush=True)\nimport signal; signal.pause()")
+                endless = await window.execute("print('waits', flush=True)\nwhile True: pass")
                 await window.read_to(lambda one: text(one) == "waits\n")
                 await theirs.ask("POST", f"kernels/{kernel}/interrupt")
                 assert (await window.outcome(endless))[-1]["content"]["ename"] == "KeyboardInterrupt"
