@@ -17,7 +17,7 @@ from kernelbridge.testing import DEADLINE
 from tests.support.kernels import ROOT
 
 USERS = {"token of ada": "ada", "token of bob": "bob", "token of eve": "eve"}
-WAITS = "print('begun', flush=True)\nwhile True: pass"
+WAITS = "print('begun', flush=True)\nexec('while True: pass')"
 
 
 class Client:
