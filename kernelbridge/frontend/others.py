@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Final
 
 from kernelbridge.frontend.errors import BridgeError
-from kernelbridge.frontend.inquiry import ask_once
+from kernelbridge.frontend.inquiry import ask_once, listening
 from kernelbridge.frontend.inventory import ASK_SECONDS, FoundKernel, running_kernels
 from kernelbridge.wire.connection import ConnectionInfo
 
@@ -37,6 +37,9 @@ _NO_PROCESS: Final = "has no process that is known to be its own"
 
 _LOOK_SECONDS: Final = 0.2
 """How often a new kernel is looked for: nothing tells when a file appears."""
+
+_CLOSING_SECONDS: Final = 0.01
+"""How often the heartbeat of a kernel that ends is tried: nothing tells when a listener closes."""
 
 
 class OtherKernelError(BridgeError):
@@ -53,7 +56,7 @@ def stop(kernel: FoundKernel, *, grace: float = GRACE, force: bool = False, rest
     end = time.monotonic() + grace
     with _exit_of(kernel) as process:
         _, gone = ask_once(info, "shutdown_request", {"restart": restart}, grace, until_gone=True)
-        if (gone and process is None) or _has_ended(process, end):
+        if _has_ended(process, end) if process is not None else gone and _is_closed(info, end):
             return
         if not force:
             raise OtherKernelError(f"{kernel} has not ended within {grace:g} s; --force kills its process")
@@ -130,10 +133,17 @@ def _exit_of(kernel: FoundKernel) -> Iterator[int | None]:
             os.close(descriptor)
 
 
-def _has_ended(process: int | None, end: float) -> bool:
-    if process is None:
-        return False
+def _has_ended(process: int, end: float) -> bool:
     return bool(select.select([process], [], [], max(0.0, end - time.monotonic()))[0])
+
+
+def _is_closed(info: ConnectionInfo, end: float) -> bool:
+    """Wait for the last of a kernel's sockets: Control is not."""
+    while listening([info], max(0.0, end - time.monotonic()))[0]:
+        if time.monotonic() >= end:
+            return False
+        time.sleep(_CLOSING_SECONDS)
+    return True
 
 
 def _signal(pid: int, number: int) -> None:

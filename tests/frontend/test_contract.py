@@ -303,7 +303,8 @@ def test_a_kernel_that_is_not_python_is_launched_executes_is_interrupted_and_res
         pytest.skip("deno is not installed: `pip install deno`")
     if language.name not in KernelSpecManager().find_kernel_specs():
         pytest.skip(f"there is no kernel {language.name!r}: `IRkernel::installspec()` makes R's known")
-    with launch(language.name, beat_seconds=None) as bridge:
+    # R that is killed leaves its temporary folder.
+    with launch(language.name, beat_seconds=None, env={"TMPDIR": str(folder)}) as bridge:
         stream = bridge.subscribe()
 
         def prints() -> None:

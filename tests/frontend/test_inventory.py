@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,7 +16,7 @@ import attrs
 import pytest
 
 from kernelbridge import EmbeddedKernel
-from kernelbridge.frontend import others
+from kernelbridge.frontend import inquiry, others
 from kernelbridge.frontend.bridge import Bridge, connect, launch
 from kernelbridge.frontend.find import KernelNotFoundError
 from kernelbridge.frontend.inventory import FoundKernel, find_kernel, running_kernels
@@ -30,7 +30,7 @@ from kernelbridge.testing import (
     request,
     scripted_kernelspec,
 )
-from kernelbridge.wire.connection import ConnectionInfo, load_connection_file, write_connection_file
+from kernelbridge.wire.connection import Channel, ConnectionInfo, load_connection_file, write_connection_file
 from tests.support.kernels import tcp
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="who listens is seen in /proc")
@@ -38,7 +38,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="who listens is 
 BUSY_SECONDS = 1.5
 """How long a busy kernel has to show that it lives. All of it passes: it might still show that it does not work."""
 
-WAITS = "print('here', flush=True); import signal; signal.pause()"
+WORKS = "print('here', flush=True)\nwhile True: pass"
 
 
 @contextmanager
@@ -71,7 +71,7 @@ def own_pid(bridge: Bridge) -> int:
 
 def busy_cell(bridge: Bridge) -> None:
     """Have the kernel run a cell that does not end by itself."""
-    execution = bridge.execute(WAITS)
+    execution = bridge.execute(WORKS)
     next(message for message in execution if message.msg_type == "stream")
 
 
@@ -187,6 +187,27 @@ def test_a_kernel_that_is_stopped_has_ended_when_that_returns(runtime: Path) -> 
         assert bridge.subscribe() is not None
 
 
+def test_a_kernel_in_a_program_has_ended_when_the_last_of_its_sockets_has(
+    runtime: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Control is the first to close: whoever starts a kernel at the same addresses then finds them taken."""
+    heartbeat = socket.create_server(("127.0.0.1", 0))
+    seen: list[bool] = []
+
+    def listening(kernels: Sequence[ConnectionInfo], seconds: float) -> list[bool]:
+        seen.extend(inquiry.listening(kernels, seconds))
+        heartbeat.close()
+        return seen[-1:]
+
+    monkeypatch.setattr(others, "listening", listening)
+    with heartbeat, ScriptedKernel(transport="tcp") as kernel:
+        (found,) = running_kernels([kernel.connection_file])
+        assert found.connection is not None
+        ports: dict[Channel, int] = {"hb": heartbeat.getsockname()[1]}
+        stop(attrs.evolve(found, connection=found.connection.with_ports(ports)), grace=DEADLINE)
+    assert seen == [True, False]
+
+
 def test_one_that_does_not_obey_is_killed_if_it_is_to_be(runtime: Path) -> None:
     with scripted_kernelspec(always(request("shutdown"))) as name, launch(name) as bridge:
         found = found_kernel(runtime)
@@ -200,7 +221,7 @@ def test_one_that_does_not_obey_is_killed_if_it_is_to_be(runtime: Path) -> None:
 def test_an_interrupt_is_a_request_to_who_answers_it(runtime: Path) -> None:
     with launch("kernelbridge") as bridge:
         found = found_kernel(runtime)
-        execution = bridge.execute(WAITS)
+        execution = bridge.execute(WORKS)
         next(message for message in execution if message.msg_type == "stream")
         assert interrupt(found, seconds=DEADLINE) == "request"
         assert execution.result(DEADLINE).content["ename"] == "KeyboardInterrupt"

@@ -266,7 +266,7 @@ def child(bridge: Bridge) -> Iterator[Callable[[], bool]]:
 
 def test_an_interrupt_ends_what_runs() -> None:
     with launch("python3") as bridge:
-        execution = bridge.execute("import signal; print('here'); signal.pause()")
+        execution = bridge.execute("print('here', flush=True)\nwhile True: pass")
         for message in execution:
             if message.msg_type == "stream":
                 assert bridge.interrupt() is None
@@ -315,7 +315,7 @@ def test_other_provisioners_launch_kernels_too(kernels: Path, monkeypatch: pytes
     with launch("elsewhere") as bridge:
         assert bridge.connection is not None
         assert Recording.seen["shell_port"] == bridge.connection.shell_port
-        execution = bridge.execute("import signal; print('here'); signal.pause()")
+        execution = bridge.execute("print('here', flush=True)\nwhile True: pass")
         for message in execution:
             if message.msg_type == "stream":
                 bridge.interrupt()

@@ -128,7 +128,7 @@ def test_a_provisioner_that_is_installed_carries_the_kernel(
 ) -> None:
     name = kernel_that(PYTHON_KERNEL, metadata={"kernel_provisioner": {"provisioner_name": "elsewhere"}})
     with launch(name, env={"GIVEN": "yes"}) as bridge:
-        execution = bridge.execute("import os, signal; print(os.environ['GIVEN'], flush=True); signal.pause()")
+        execution = bridge.execute("import os; print(os.environ['GIVEN'], flush=True)\nwhile True: pass")
         assert next(one for one in execution if one.msg_type == "stream").content["text"] == "yes\n"
         bridge.interrupt()
         assert execution.result(DEADLINE).content["ename"] == "KeyboardInterrupt"

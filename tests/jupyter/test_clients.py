@@ -67,7 +67,7 @@ class TestBlocking:
         assert reply["content"]["status"] == "ok"
         assert "".join(one["content"]["text"] for one in said if one["msg_type"] == "stream") == "WHO? \n"
 
-        msg_id = client.execute("print('waits', flush=True)\nimport signal; signal.pause()")
+        msg_id = client.execute("print('works', flush=True)\nwhile True: pass")
         while client.get_iopub_msg(DEADLINE)["msg_type"] != "stream":
             continue
         manager.interrupt_kernel()
@@ -164,7 +164,7 @@ async def a_life(name: str) -> None:
     with pytest.raises(queue.Empty):
         await client.get_shell_msg(timeout=0)
 
-    client.execute("print('waits', flush=True)\nimport signal; signal.pause()")
+    client.execute("print('works', flush=True)\nwhile True: pass")
     while (await client.get_iopub_msg(timeout=DEADLINE))["msg_type"] != "stream":
         continue
     await manager.interrupt_kernel()
