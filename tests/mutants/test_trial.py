@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import psutil  # type: ignore[import-untyped]
 import pytest
 
 from kernelbridge.testing import DEADLINE
@@ -87,11 +88,20 @@ def ended(pids: Iterable[int]) -> Iterator[None]:
 
 
 def test_who_interrupts_the_tests_leaves_no_process(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither of the tests nor of what they have started, in whatever session that is."""
+    """Neither of the tests nor of what they have started, in whatever session that is.
+
+    What has just been started has no environment, by which it could be known, until it is another program."""
     (tree / "tests" / "test_code.py").write_text(HANGS)
     pipe = tree.with_name("pipe")
     os.mkfifo(pipe)
     monkeypatch.setenv("SAY_WHERE", str(pipe))
+    becoming_another: set[int] = set()
+    environ = psutil.Process.environ
+
+    def as_it_is_for_a_moment(process: psutil.Process) -> dict[str, str]:
+        return {} if process.pid in becoming_another else environ(process)
+
+    monkeypatch.setattr(psutil.Process, "environ", as_it_is_for_a_moment)
 
     async def interrupted(folder: Path) -> None:
         running = asyncio.ensure_future(run_tests(folder, ["tests/test_code.py"], PATIENCE))

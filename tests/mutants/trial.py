@@ -147,13 +147,14 @@ def _end_all_marked(mark: str) -> None:
                 process.kill()
 
 
-def _marked(mark: str) -> list[psutil.Process]:
-    found = []
+def _marked(mark: str) -> set[psutil.Process]:
+    found = set()
     for process in psutil.process_iter():
         # It has ended meanwhile, or is somebody else's.
         with contextlib.suppress(psutil.Error):
             if process.environ().get(_MARK) == mark:
-                found.append(process)
+                # One that is about to become another program has no environment for a moment, but it has a parent.
+                found |= {process, *process.children(recursive=True)}
     return found
 
 

@@ -115,7 +115,7 @@ def said_by(started: subprocess.Popen[str]) -> str:
 def launched(folder: Path, *, named: bool = True, command: str = 'exec "$0" "$@"') -> Iterator[Launched]:
     """Launch a kernel by a program of its own, through a shell that runs `command`."""
     file = folder / "connection.json"
-    jupyter_client.write_connection_file(str(file), ip="127.0.0.1")
+    jupyter_client.write_connection_file(str(file), ip=str(folder / "first"), transport="ipc")
     shell = ("sh", "-c", command, *PYTHON_KERNEL, str(file))
     with launcher(LAUNCHER, "named" if named else "unnamed", *shell) as started:
         kernel = Process(int(said_by(started)))
@@ -339,7 +339,7 @@ def test_children_in_the_kernels_process_group_end_with_it(tmp_path: Path, ends_
 def test_others_in_a_job_that_the_kernel_leads_go_on(tmp_path: Path) -> None:
     """A shell makes a kernel that was started by hand the leader of a group: ``kernel | tee log``."""
     file = tmp_path / "connection.json"
-    jupyter_client.write_connection_file(str(file), ip="127.0.0.1")
+    jupyter_client.write_connection_file(str(file), ip=str(tmp_path / "kernel"), transport="ipc")
     with subprocess.Popen([*PYTHON_KERNEL, str(file)], cwd=ROOT, process_group=0) as kernel:
         other = subprocess.Popen(["sleep", "1000"], process_group=kernel.pid)
         try:

@@ -81,8 +81,10 @@ def sleeper(*arguments: str, code: str = "pass", cwd: Path | None = None) -> Ite
 
 CHILD = (
     "import subprocess, sys; "
-    "kids = [subprocess.Popen([sys.executable, '-c', 'import sys; sys.stdin.read()', '-f', path], "
-    "stdin=subprocess.PIPE) for path in sys.argv[1].split(',')]"
+    "kids = [subprocess.Popen([sys.executable, '-c', 'print(flush=True); import sys; sys.stdin.read()', '-f', path], "
+    "stdin=subprocess.PIPE, stdout=subprocess.PIPE) for path in sys.argv[1].split(',')]; "
+    # A process has no arguments for a moment, before it is another program.
+    "[kid.stdout.readline() for kid in kids]"
 )
 
 
