@@ -259,6 +259,8 @@ def test_what_is_seen_of_the_process_decides_what_its_silence_means(
         bridge._link._silent()
         process = bridge._link.process
         assert process is not None
+        # What is decided is decided at once, and its consequences come later.
+        assert ("hb: no echo" in bridge.counters) is not dead
         if dead:
             process.wait()
         assert (bridge.status == "dead") is dead
