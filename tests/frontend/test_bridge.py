@@ -51,17 +51,6 @@ class TestReady:
             assert bridge.status == "idle"
             assert bridge.counters == {}
 
-    def test_a_kernel_that_does_not_welcome_is_asked_until_iopub_is_heard(self) -> None:
-        with ManualKernel(protocol_version="5.3") as kernel:
-            bridge = connect(kernel.connection, timeout=DEADLINE)
-            # The first reply comes, but its status messages are lost: the subscription was not known in time.
-            kernel.play(reply(), parent=kernel.take(request("kernel_info")))
-            second = kernel.take(request("kernel_info"))
-            assert not bridge._link.ready.done()
-            kernel.play(handle(), parent=second)
-            bridge.wait_ready(DEADLINE)
-            bridge.close()
-
     def test_what_is_asked_before_is_held(self) -> None:
         with ManualKernel() as kernel:
             bridge = connect(kernel.connection, timeout=DEADLINE)

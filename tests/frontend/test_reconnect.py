@@ -10,7 +10,7 @@ import pytest
 from kernelbridge.frontend.bridge import Bridge, connect, launch
 from kernelbridge.frontend.comms import OpenComm
 from kernelbridge.frontend.readiness import Readiness
-from kernelbridge.testing import DEADLINE, ManualKernel, busy, handle, idle, request, stdout
+from kernelbridge.testing import DEADLINE, ManualKernel, VirtualClock, busy, handle, idle, request, stdout
 from kernelbridge.wire.messages import Header, Message
 
 KERNELS = ["python3", "kernelbridge"]
@@ -63,9 +63,14 @@ def test_a_kernel_that_computes_is_connected_to(name: str, runtime: Path) -> Non
 
 
 def test_a_kernel_that_says_nothing_on_shell_is_asked_on_control() -> None:
-    with ManualKernel() as kernel, closing(connect(kernel.connection, timeout=DEADLINE)) as bridge:
+    clock = VirtualClock()
+    with (
+        ManualKernel(transport="inproc", clock=clock) as kernel,
+        closing(connect(kernel.connection, context=kernel.context, clock=clock)) as bridge,
+    ):
         kernel.take_subscription()
         probe = kernel.take(request("kernel_info"))
+        clock.advance(1)
         kernel.play(handle(), parent=kernel.take(request("kernel_info"), channel="control"))
         bridge.wait_ready(DEADLINE)
         assert bridge.status == "busy"
