@@ -80,12 +80,16 @@ def until(items: Iterator[Record | Note], last: str) -> list[str]:
     return found
 
 
-def begin(kernel: ManualKernel, tracer: Tracer, **info: Any) -> Iterator[Record | Note]:
-    """Answer what a tracer asks at first, and return what it sees."""
+def begin(kernel: ManualKernel, tracer: Tracer) -> Iterator[Record | Note]:
+    """Answer what a tracer asks at first, and return what it sees from then on.
+
+    Its reply comes by another socket than what is played next."""
     kernel.take_subscription()
     asked = kernel.take(request("kernel_info"), channel="control")
-    kernel.play(reply("kernel_info", **info), parent=asked)
-    return iter(tracer)
+    kernel.play(reply("kernel_info"), parent=asked)
+    items = iter(tracer)
+    assert until(items, "IOPub alone")
+    return items
 
 
 def say(kernel: Kernel) -> None:
@@ -142,7 +146,6 @@ def test_all_is_read_before_the_end_is_told() -> None:
         items = begin(kernel, tracer)
         kernel.play(flood(2500, stdout("x")))
         kernel.settle()
-        until(items, "IOPub alone")
         next(items)
         kernel.play(die())
         rest = [said(item) for item in items]
@@ -215,7 +218,7 @@ def test_gaps_and_rubbish_are_told() -> None:
             garbage(b"x"),
             stderr("end"),
         )
-        seen = [line for line in until(items, "<- iopub stderr 'end'") if not line.startswith("IOPub alone")]
+        seen = until(items, "<- iopub stderr 'end'")
     assert seen == [
         "<- iopub stdout 'a'",
         "1 message is missing: number 2",
