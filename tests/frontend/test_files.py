@@ -22,7 +22,10 @@ from kernelbridge.frontend.files import KERNEL_ID_VARIABLE, Files, new_files, re
 from kernelbridge.frontend.owned_folders import UNOWNED_SECONDS
 from kernelbridge.frontend.processes import seen, state_of_group
 from kernelbridge.testing import DEADLINE
-from kernelbridge.wire.connection import GROUP_FILE, IPC_PATH_LIMIT, SOCKETS_LINK
+from kernelbridge.wire.connection import GROUP_FILE, IPC_PATH_LIMIT, OWNER_FILE, SOCKETS_LINK
+
+if sys.platform != "win32":
+    import fcntl
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are found in /proc")
 
@@ -89,6 +92,10 @@ def killed_frontend(phase: str, kernel: str, transport: str = "ipc") -> None:
     command = [sys.executable, "-c", FRONTEND, phase, kernel, transport]
     ended = subprocess.run(command, timeout=DEADLINE, check=False, cwd=Path(__file__).parents[2])
     assert ended.returncode == -signal.SIGKILL
+    # What it was about to start holds all that it held, until it is another program.
+    for owner in Path(os.environ["JUPYTER_RUNTIME_DIR"]).glob(f"*/{OWNER_FILE}"):
+        with owner.open() as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
 
 
 @contextmanager
